@@ -1,0 +1,25 @@
+//! Compiles `proto/` with protox, so that no `protoc` has to be installed.
+
+use std::{env, error::Error, path::PathBuf};
+
+const FILES: [&str; 3] =
+    ["assent/v1/transaction.proto", "assent/v1/sequencer.proto", "assent/v1/prover.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
+    for file in FILES {
+        println!("cargo:rerun-if-changed={}", root.join(file).display());
+    }
+    let descriptors = protox::compile(FILES.map(|file| root.join(file)), [&root])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    std::fs::write(
+        out.join("descriptors.bin"),
+        protox::prost::Message::encode_to_vec(&descriptors),
+    )?;
+    if env::var_os("CARGO_FEATURE_SERVICES").is_some() {
+        tonic_prost_build::configure().compile_fds(descriptors)?;
+    } else {
+        prost_build::Config::new().compile_fds(descriptors)?;
+    }
+    Ok(())
+}
