@@ -14,7 +14,9 @@ pub enum InclusionError {
         size: u64,
     },
     /// The path is too short or too long for the index and size.
-    #[error("the inclusion path of leaf {index} in a tree of size {size} has {expected} hashes, found {found}")]
+    #[error(
+        "the inclusion path of leaf {index} in a tree of size {size} has {expected} hashes, found {found}"
+    )]
     PathLength {
         /// Index of the leaf.
         index: u64,
@@ -65,8 +67,8 @@ pub fn root_from_path(index: u64, size: u64, leaf: Hash, path: &[Hash]) -> Resul
         return Err(InclusionError::IndexPastSize { index, size });
     }
     // Above the level where the paths of `index` and of the last leaf meet, only left siblings are left.
-    let inner = (u64::BITS - (index ^ (size - 1)).leading_zeros()) as usize;
-    let border = (index.checked_shr(inner as u32).unwrap_or(0)).count_ones() as usize;
+    let meeting = u64::BITS - (index ^ (size - 1)).leading_zeros();
+    let (inner, border) = (meeting as usize, index.checked_shr(meeting).unwrap_or(0).count_ones() as usize);
     if path.len() != inner + border {
         return Err(InclusionError::PathLength { index, size, expected: inner + border, found: path.len() });
     }

@@ -264,7 +264,8 @@ impl<'a, R: TileReader> TileProver<'a, R> {
         let id = TileId { level: u8::try_from(level).unwrap_or(u8::MAX), index: first / TILE_WIDTH };
         let (from, count) = (first % TILE_WIDTH, 1u64 << within);
         let tile = self.reader.tile(id).map_err(TileError::Storage)?.unwrap_or_default();
-        let range = usize::try_from(from).unwrap_or(usize::MAX)..usize::try_from(from + count).unwrap_or(usize::MAX);
+        let range =
+            usize::try_from(from).unwrap_or(usize::MAX)..usize::try_from(from + count).unwrap_or(usize::MAX);
         let hashes = tile.get(range).ok_or(TileError::Missing {
             size: self.size,
             level: id.level,

@@ -66,7 +66,9 @@ impl TileReader for Tiles {
 }
 
 fn leaves(count: usize, seed: u64) -> Vec<Vec<u8>> {
-    (0..count).map(|i| Sha256::digest([seed.to_be_bytes(), (i as u64).to_be_bytes()].concat()).to_vec()).collect()
+    (0..count)
+        .map(|i| Sha256::digest([seed.to_be_bytes(), (i as u64).to_be_bytes()].concat()).to_vec())
+        .collect()
 }
 
 fn grow(leaves: &[Vec<u8>]) -> (Tiles, TileWriter) {

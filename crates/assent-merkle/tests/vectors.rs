@@ -30,8 +30,10 @@ struct Consistency {
 
 /// The folder with the vectors: `ASSENT_VECTORS`, or `shared/vectors` beside the checkout.
 fn folder(kind: &str) -> Option<PathBuf> {
-    let base = env::var_os("ASSENT_VECTORS")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from);
+    let base = env::var_os("ASSENT_VECTORS").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
+        PathBuf::from,
+    );
     let folder = base.join("rfc6962").join(kind);
     if folder.is_dir() {
         return Some(folder);

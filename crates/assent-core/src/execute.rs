@@ -1,0 +1,358 @@
+//! What each act does to state. Deterministic; a refusal comes before the first write.
+
+use assent_merkle::leaf_hash;
+
+use crate::{
+    AccountId, Hash, TransactionId,
+    batch::RefusalReason,
+    limits,
+    machine::{StateError, StateRead, View},
+    manifest::LedgerLimits,
+    outcome::{Detail, Entry, Executed, OutcomeKind, OutcomeLeaf, outcome_root},
+    policy::{self, Decision, Question, Reason},
+    records::{
+        AccountRecord, ActorAccesses, ConsentRecord, Moment, RevocationCodeRecord, SeenTransaction, StateKey,
+        SubjectAccesses, SubjectConsents, access_log_leaf, actor_log_leaf, consent_log_leaf,
+    },
+    ruleset::{CONFIDENTIALITY_SYSTEM, PURPOSE_SYSTEM, Ruleset, SENSITIVITY_SYSTEM},
+    terms::{Coding, ConsentTerms, Effect, Provision},
+    transaction::{AccessScope, Act, RevokeBy, Transaction, revocation_code_hash},
+};
+
+/// What decides.
+pub(crate) struct Rules<'a> {
+    pub(crate) ruleset: &'a Ruleset,
+    pub(crate) limits: &'a LedgerLimits,
+}
+
+type Refusable<T> = Result<Result<T, RefusalReason>, StateError>;
+
+/// A refusal leaves the function, as `?` does for an error.
+macro_rules! allow {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(reason) => return Ok(Err(reason)),
+        }
+    };
+}
+
+/// Executes one transaction as the entry with this sequence.
+pub(crate) fn execute<S: StateRead>(
+    rules: &Rules<'_>,
+    view: &mut View<'_, S>,
+    sequence: u64,
+    transaction: &Transaction,
+) -> Refusable<Executed> {
+    let at = Moment { sequence, time_ms: view.time_ms() };
+    if transaction.expires_at_ms <= at.time_ms {
+        return Ok(Err(RefusalReason::Expired));
+    }
+    if transaction.expires_at_ms - at.time_ms > rules.limits.max_validity_ms {
+        return Ok(Err(RefusalReason::ExpiryTooFar));
+    }
+    if view.seen(&transaction.id)?.is_some() {
+        return Ok(Err(RefusalReason::Duplicate));
+    }
+    let mut context = Context { rules, view, transaction, at };
+    match (&transaction.act, transaction.sender) {
+        (Act::OpenAccount(kind), Some(sender)) => {
+            if context.view.read::<AccountRecord>(StateKey::account(sender))?.is_some() {
+                return Ok(Err(RefusalReason::AccountExists));
+            }
+            let keys = transaction.authorizations.iter().map(|authorization| authorization.key).collect();
+            let record = AccountRecord { kind: *kind, opened_sequence: sequence, keys };
+            context.view.write(StateKey::account(sender), &record);
+            Ok(Ok(context.act(OutcomeKind::AccountOpened, sender.0, 0)))
+        }
+        (Act::GrantConsent { terms, revocation_code_hash, source_hash }, Some(sender)) => {
+            allow!(context.require_account(sender)?);
+            context.grant(sender, terms, *revocation_code_hash, *source_hash)
+        }
+        (Act::RevokeConsent(by), sender) => context.revoke(*by, sender),
+        (Act::RequestAccess { subjects, scope }, Some(sender)) => {
+            allow!(context.require_account(sender)?);
+            context.request(sender, subjects, scope)
+        }
+        (Act::RecordAccess { request, subject, scope }, Some(sender)) => {
+            allow!(context.require_account(sender)?);
+            context.record(sender, *request, *subject, scope)
+        }
+        // Decoding lets only revocations through without a sender.
+        (_, None) => Ok(Err(RefusalReason::UnknownAccount)),
+    }
+}
+
+struct Context<'a, 'v, S> {
+    rules: &'a Rules<'a>,
+    view: &'a mut View<'v, S>,
+    transaction: &'a Transaction,
+    at: Moment,
+}
+
+impl<S: StateRead> Context<'_, '_, S> {
+    fn id(&self) -> TransactionId {
+        self.transaction.id
+    }
+
+    fn require_account(&self, account: AccountId) -> Refusable<()> {
+        Ok(match self.view.read::<AccountRecord>(StateKey::account(account))? {
+            Some(_) => Ok(()),
+            None => Err(RefusalReason::UnknownAccount),
+        })
+    }
+
+    /// Makes the entry of these leaves and remembers the transaction.
+    fn finish(&mut self, leaves: Vec<OutcomeLeaf>, details: Vec<Detail>) -> Executed {
+        let is_request = matches!(self.transaction.act, Act::RequestAccess { .. });
+        let decisions = leaves
+            .iter()
+            .filter(|_| is_request)
+            .map(|leaf| (AccountId(leaf.object), leaf.permit_until_ms))
+            .collect();
+        let sender = self.transaction.sender;
+        self.view.remember(self.id(), SeenTransaction { at: self.at, sender, decisions });
+        let entry = Entry {
+            sequence: self.at.sequence,
+            time_ms: self.at.time_ms,
+            transaction_id: self.id(),
+            authorizations_hash: self.transaction.authorizations_hash(),
+            outcome_root: outcome_root(&leaves),
+        };
+        Executed { entry, leaves, details, sender }
+    }
+
+    /// An act that is no decision: one leaf.
+    fn act(&mut self, kind: OutcomeKind, object: Hash, consent_log_size: u64) -> Executed {
+        let detail = Detail::of_act(self.view.detail_salt(&self.id(), 0), consent_log_size);
+        let leaf = OutcomeLeaf {
+            kind,
+            object,
+            permit_until_ms: 0,
+            obligations: Vec::new(),
+            detail_hash: detail.hash(),
+        };
+        self.finish(vec![leaf], vec![detail])
+    }
+
+    fn grant(
+        &mut self,
+        subject: AccountId,
+        terms: &ConsentTerms,
+        code_hash: Option<Hash>,
+        source_hash: Option<Hash>,
+    ) -> Refusable<Executed> {
+        if !terms.provisions.iter().all(|provision| self.knows_provision(provision)) {
+            return Ok(Err(RefusalReason::UnknownCode));
+        }
+        let key = StateKey::subject_consents(subject);
+        let mut consents: SubjectConsents = self.view.read(key)?.unwrap_or_default();
+        if consents.active.len() >= limits::MAX_ACTIVE_CONSENTS {
+            return Ok(Err(RefusalReason::TooManyConsents));
+        }
+        if let Some(hash) = code_hash {
+            let code = StateKey::revocation_code(hash);
+            if self.view.read::<RevocationCodeRecord>(code)?.is_some() {
+                return Ok(Err(RefusalReason::RevocationCodeTaken));
+            }
+            self.view.write(code, &RevocationCodeRecord(self.id()));
+        }
+        let record = ConsentRecord {
+            subject,
+            granted: self.at,
+            revoked: None,
+            revocation_code_hash: code_hash,
+            source_hash,
+            terms_salt: self.transaction.salt.clone(),
+            terms: terms.encode(),
+        };
+        self.view.write(StateKey::consent(self.id()), &record);
+        let executed = self.act(OutcomeKind::ConsentGranted, self.id().0, consents.log.size());
+        let place = consents.active.partition_point(|(id, _)| *id < self.transaction.id);
+        consents.active.insert(place, (self.transaction.id, record.terms_hash()));
+        self.log_consents(key, consents, &executed.entry);
+        Ok(Ok(executed))
+    }
+
+    fn revoke(&mut self, by: RevokeBy, sender: Option<AccountId>) -> Refusable<Executed> {
+        let id = match by {
+            RevokeBy::Consent(id) => id,
+            RevokeBy::Code(code) => {
+                let key = StateKey::revocation_code(revocation_code_hash(&code));
+                match self.view.read::<RevocationCodeRecord>(key)? {
+                    Some(record) => record.0,
+                    // Nobody signed this, so an unknown code is no revocation that anyone could claim to have made.
+                    None => return Ok(Err(RefusalReason::UnknownRevocationCode)),
+                }
+            }
+        };
+        let consent: Option<ConsentRecord> = self.view.read(StateKey::consent(id))?;
+        let by_code = matches!(by, RevokeBy::Code(_));
+        let entitled = consent.filter(|c| c.revoked.is_none() && (by_code || sender == Some(c.subject)));
+        let Some(mut consent) = entitled else {
+            return Ok(Ok(self.act(OutcomeKind::RevocationWithoutEffect, id.0, 0)));
+        };
+        consent.revoked = Some(self.at);
+        self.view.write(StateKey::consent(id), &consent);
+        let key = StateKey::subject_consents(consent.subject);
+        let mut consents: SubjectConsents = self.view.read(key)?.unwrap_or_default();
+        let executed = self.act(OutcomeKind::ConsentRevoked, id.0, consents.log.size());
+        consents.active.retain(|(active, _)| *active != id);
+        self.log_consents(key, consents, &executed.entry);
+        Ok(Ok(executed))
+    }
+
+    fn log_consents(&mut self, key: StateKey, mut consents: SubjectConsents, entry: &Entry) {
+        consents.log.append(consent_log_leaf(self.at, &entry.leaf_hash(), &consents.active_digest()));
+        self.view.write(key, &consents);
+    }
+
+    fn request(
+        &mut self,
+        recipient: AccountId,
+        subjects: &[AccountId],
+        scope: &AccessScope,
+    ) -> Refusable<Executed> {
+        if !self.knows_scope(scope) {
+            return Ok(Err(RefusalReason::UnknownCode));
+        }
+        let mut decided = Vec::with_capacity(subjects.len());
+        for subject in subjects {
+            let (decision, log_size) = self.decide(recipient, *subject, scope)?;
+            let kind = match decision.effect {
+                Effect::Permit => OutcomeKind::AccessPermitted,
+                Effect::Deny => OutcomeKind::AccessDenied,
+            };
+            decided.push((*subject, kind, decision, log_size));
+        }
+        self.decisions(recipient, decided)
+    }
+
+    fn record(
+        &mut self,
+        recipient: AccountId,
+        request: TransactionId,
+        subject: AccountId,
+        scope: &AccessScope,
+    ) -> Refusable<Executed> {
+        if !self.knows_scope(scope) {
+            return Ok(Err(RefusalReason::UnknownCode));
+        }
+        let (mut decision, log_size) = self.decide(recipient, subject, scope)?;
+        if let Some(reason) = self.cited_fault(recipient, request, subject)? {
+            decision = Decision { verdicts: decision.verdicts, ..Decision::denied(reason) };
+        }
+        let kind = match decision.effect {
+            Effect::Permit => OutcomeKind::AccessCovered,
+            Effect::Deny => OutcomeKind::AccessUncovered,
+        };
+        self.decisions(recipient, vec![(subject, kind, decision, log_size)])
+    }
+
+    /// Why a record cannot rely on the request that it cites.
+    fn cited_fault(
+        &self,
+        recipient: AccountId,
+        request: TransactionId,
+        subject: AccountId,
+    ) -> Result<Option<Reason>, StateError> {
+        let now = self.at.time_ms;
+        let cited = self
+            .view
+            .seen(&request)?
+            // Followers that began with a snapshot know no older ones.
+            .filter(|seen| now - seen.at.time_ms <= self.rules.limits.max_validity_ms)
+            .filter(|seen| seen.sender == Some(recipient));
+        let until = cited.and_then(|seen| {
+            seen.decisions.iter().find(|(about, _)| *about == subject).map(|(_, until)| *until)
+        });
+        Ok(match until {
+            None => Some(Reason::NoSuchRequest),
+            Some(0) => Some(Reason::RequestDenied),
+            Some(until) if now >= until => Some(Reason::PermitExpired),
+            Some(_) => None,
+        })
+    }
+
+    /// Decides about one subject, and says how long its consent log is.
+    fn decide(
+        &self,
+        recipient: AccountId,
+        subject: AccountId,
+        scope: &AccessScope,
+    ) -> Result<(Decision, u64), StateError> {
+        let key = StateKey::subject_consents(subject);
+        let Some(consents) = self.view.read::<SubjectConsents>(key)? else {
+            let known = self.view.read::<AccountRecord>(StateKey::account(subject))?.is_some();
+            let reason = if known { Reason::NoConsent } else { Reason::UnknownSubject };
+            return Ok((Decision::denied(reason), 0));
+        };
+        let mut active = Vec::with_capacity(consents.active.len());
+        for (id, _) in &consents.active {
+            let key = StateKey::consent(*id);
+            let corrupt = |source| StateError::Corrupt { key: hex::encode(key.to_bytes()), source };
+            let record: ConsentRecord = self.view.read(key)?.ok_or_else(|| {
+                corrupt(crate::codec::DecodeError::invalid("consent", "active, but not in state"))
+            })?;
+            active.push((*id, ConsentTerms::decode(&record.terms).map_err(corrupt)?));
+        }
+        let question = Question { recipient, scope, time_ms: self.at.time_ms };
+        Ok((policy::decide(self.rules.ruleset, &question, &active), consents.log.size()))
+    }
+
+    /// The entry of one or more decisions, and their leaves in the access logs.
+    fn decisions(
+        &mut self,
+        recipient: AccountId,
+        decided: Vec<(AccountId, OutcomeKind, Decision, u64)>,
+    ) -> Refusable<Executed> {
+        let (mut leaves, mut details) = (Vec::new(), Vec::new());
+        let mut actor: ActorAccesses = self.view.read(StateKey::actor(recipient))?.unwrap_or_default();
+        for (index, (subject, kind, decision, log_size)) in decided.into_iter().enumerate() {
+            let salt = self.view.detail_salt(&self.id(), u16::try_from(index).unwrap_or(u16::MAX));
+            let detail = Detail::of_decision(salt, log_size, &decision);
+            let permit_until_ms = match kind {
+                OutcomeKind::AccessPermitted => self.at.time_ms + self.rules.limits.permit_validity_ms,
+                _ => 0,
+            };
+            let leaf = OutcomeLeaf {
+                kind,
+                object: subject.0,
+                permit_until_ms,
+                obligations: decision.obligations,
+                detail_hash: detail.hash(),
+            };
+            let decision_hash = leaf_hash(&leaf.encode());
+            let key = StateKey::subject_accesses(subject);
+            let mut accesses: SubjectAccesses = self.view.read(key)?.unwrap_or_default();
+            accesses.0.append(access_log_leaf(self.at, &decision_hash, log_size));
+            self.view.write(key, &accesses);
+            actor.0.append(actor_log_leaf(self.at, &decision_hash));
+            leaves.push(leaf);
+            details.push(detail);
+        }
+        self.view.write(StateKey::actor(recipient), &actor);
+        Ok(Ok(self.finish(leaves, details)))
+    }
+
+    fn knows_scope(&self, scope: &AccessScope) -> bool {
+        self.knows_purpose(&scope.purpose) && scope.labels.iter().all(|label| self.knows_label(label))
+    }
+
+    fn knows_provision(&self, provision: &Provision) -> bool {
+        provision.purposes.iter().all(|purpose| self.knows_purpose(purpose))
+            && provision.labels.iter().all(|label| self.knows_label(label))
+            && provision.provisions.iter().all(|child| self.knows_provision(child))
+    }
+
+    fn knows_purpose(&self, purpose: &str) -> bool {
+        self.rules.ruleset.knows(PURPOSE_SYSTEM, purpose)
+    }
+
+    /// A label of the ruleset's systems must be one of their codes, or a typing error would silently protect nothing.
+    /// Labels of other systems match only themselves.
+    fn knows_label(&self, label: &Coding) -> bool {
+        let ours = [SENSITIVITY_SYSTEM, CONFIDENTIALITY_SYSTEM].contains(&label.system.as_str());
+        !ours || self.rules.ruleset.knows(&label.system, &label.code)
+    }
+}

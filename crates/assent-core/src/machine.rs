@@ -1,0 +1,564 @@
+//! The state machine: from log records to entries, receipts, headers and state.
+//!
+//! The machine holds what the open batch has changed; everything older is read from a store behind [`StateRead`]. When a
+//! batch is sealed its changes come out whole, for the store to write at once. After a restart the store's [`Cursor`] says
+//! from which log position on records have to be applied again: recovery is the same code as normal operation.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use assent_merkle::BatchTree;
+use thiserror::Error;
+
+use crate::{
+    ChainId, Hash, TransactionId,
+    batch::{BaseBlock, BatchHeader, GroupStatement, Receipt, RefusalReason, effect_leaf},
+    codec::{DecodeError, Decoder, Encoder, Layout},
+    execute,
+    log::{LogRecord, LoggedTransaction},
+    manifest::GenesisManifest,
+    outcome::Executed,
+    records::{Record, SeenTransaction, StateKey, StateValue},
+    ruleset::{Ruleset, RulesetError},
+    seal::{OpenBatchSize, SealPolicy},
+    transaction::{Transaction, TransactionError},
+};
+
+/// Reading state failed. Nothing can be decided then.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// The storage failed.
+    #[error("reading state failed")]
+    Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A transaction was executed outside of a group.
+    #[error("no group was begun")]
+    NoGroup,
+    /// A record is not what it should be.
+    #[error("state record {key} is corrupt")]
+    Corrupt {
+        /// The key in hexadecimal.
+        key: String,
+        /// What is wrong.
+        #[source]
+        source: DecodeError,
+    },
+}
+
+/// State as of the last sealed batch.
+pub trait StateRead {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`StateError::Storage`].
+    fn value(&self, key: StateKey) -> Result<Option<StateValue>, StateError>;
+
+    /// What is remembered of a transaction.
+    ///
+    /// # Errors
+    /// [`StateError::Storage`].
+    fn seen(&self, id: &TransactionId) -> Result<Option<SeenTransaction>, StateError>;
+}
+
+/// A log record that cannot follow, or does not obey the rules. From another's log this is evidence against its sequencer.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
+pub enum Fault {
+    #[error("log position {found} found, {expected} expected")]
+    Position { expected: u64, found: u64 },
+    #[error("epoch {found} is below {newest}")]
+    Epoch { newest: u64, found: u64 },
+    #[error("time {found} ms is before that of the previous group, {previous} ms")]
+    TimeFell { previous: u64, found: u64 },
+    #[error(
+        "time steps by {step} ms, more than {limit} ms, and neither the base chain nor the operator confirms it"
+    )]
+    TimeStep { step: u64, limit: u64 },
+    #[error("base height {found} is below {newest}, which was cited before")]
+    BaseHeightFell { newest: u32, found: u32 },
+    #[error("the cited base block's median time {median_s} s is after the group's time {time_ms} ms")]
+    BaseBlockTooNew { median_s: u32, time_ms: u64 },
+    #[error("transaction {index} of the record is refused: {reason}")]
+    Refused { index: usize, reason: RefusalReason },
+    #[error("transaction {index} of the record is malformed: {source}")]
+    Malformed {
+        index: usize,
+        #[source]
+        source: TransactionError,
+    },
+    #[error("the batch is larger than the manifest allows")]
+    BatchTooLarge,
+    #[error("the record neither has transactions nor seals any")]
+    Empty,
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Where a ledger stands after its last sealed batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Position of the next log record.
+    pub next_position: u64,
+    /// Sequence of the next entry.
+    pub next_sequence: u64,
+    /// Number of the next batch.
+    pub next_batch: u64,
+    /// Hash of the last header; zeros before the first.
+    pub previous_hash: Hash,
+    /// Time of the last group.
+    pub time_ms: u64,
+    /// Newest epoch.
+    pub epoch: u64,
+    /// Newest cited base block.
+    pub base: BaseBlock,
+}
+
+impl Cursor {
+    /// Before the first group.
+    #[must_use]
+    pub fn genesis(manifest: &GenesisManifest) -> Self {
+        Self {
+            next_position: 0,
+            next_sequence: 0,
+            next_batch: 0,
+            previous_hash: [0; 32],
+            time_ms: manifest.created_ms,
+            epoch: 0,
+            base: BaseBlock { height: 0, hash: manifest.base.genesis_hash, median_time_s: 0 },
+        }
+    }
+}
+
+impl Record for Cursor {
+    fn encode(&self) -> Vec<u8> {
+        Encoder::new(Layout::StoredRow)
+            .u64(self.next_position)
+            .u64(self.next_sequence)
+            .u64(self.next_batch)
+            .fixed(&self.previous_hash)
+            .u64(self.time_ms)
+            .u64(self.epoch)
+            .u32(self.base.height)
+            .fixed(&self.base.hash)
+            .u32(self.base.median_time_s)
+            .finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::StoredRow, bytes)?;
+        let cursor = Self {
+            next_position: d.u64("next position")?,
+            next_sequence: d.u64("next sequence")?,
+            next_batch: d.u64("next batch")?,
+            previous_hash: d.hash("previous hash")?,
+            time_ms: d.u64("time")?,
+            epoch: d.u64("epoch")?,
+            base: BaseBlock {
+                height: d.u32("base height")?,
+                hash: d.hash("base hash")?,
+                median_time_s: d.u32("base median time")?,
+            },
+        };
+        d.finish()?;
+        Ok(cursor)
+    }
+}
+
+/// What a group begins with: a log record without its transactions.
+#[derive(Clone, Debug)]
+pub struct GroupStart {
+    /// Term of the sequencer.
+    pub epoch: u64,
+    /// In milliseconds since 1970.
+    pub time_ms: u64,
+    /// Whether the operator confirmed a step of time above the limit.
+    pub time_confirmed: bool,
+    /// Secret random bytes.
+    pub seed: Hash,
+    /// Newest base block to cite.
+    pub base: BaseBlock,
+}
+
+/// Everything that a group gave.
+#[derive(Debug)]
+pub struct GroupOutput {
+    /// The log record to commit.
+    pub record: LogRecord,
+    /// One a transaction, in order.
+    pub executed: Vec<Executed>,
+    /// One a transaction, in order.
+    pub receipts: Vec<Receipt>,
+    /// What is signed over them.
+    pub statement: GroupStatement,
+    /// The state records that the group wrote.
+    pub state: BTreeMap<StateKey, StateValue>,
+    /// The batch, where the group sealed it.
+    pub sealed: Option<SealedBatch>,
+}
+
+/// A sealed batch, and everything that it changed.
+#[derive(Debug)]
+pub struct SealedBatch {
+    /// The header to sign.
+    pub header: BatchHeader,
+    /// All state records that it wrote, final.
+    pub state: BTreeMap<StateKey, StateValue>,
+    /// Its transactions.
+    pub seen: BTreeMap<TransactionId, SeenTransaction>,
+    /// Where the ledger stands now.
+    pub cursor: Cursor,
+}
+
+/// The open batch's changes.
+#[derive(Debug, Default)]
+struct OpenBatch {
+    size: OpenBatchSize,
+    leaf_hashes: Vec<Hash>,
+    state: BTreeMap<StateKey, StateValue>,
+    seen: BTreeMap<TransactionId, SeenTransaction>,
+}
+
+/// The group that is being executed.
+#[derive(Debug)]
+struct OpenGroup {
+    start: GroupStart,
+    transactions: Vec<LoggedTransaction>,
+    executed: Vec<Executed>,
+    records: BTreeMap<StateKey, Vec<u8>>,
+    seen: BTreeMap<TransactionId, SeenTransaction>,
+    bytes: u32,
+}
+
+/// The state machine of one ledger.
+#[derive(Debug)]
+pub struct Machine {
+    manifest: Arc<GenesisManifest>,
+    chain_id: ChainId,
+    key_id: Hash,
+    ruleset: Ruleset,
+    cursor: Cursor,
+    open: OpenBatch,
+    group: Option<OpenGroup>,
+}
+
+impl Machine {
+    /// A machine that goes on from a cursor.
+    ///
+    /// # Errors
+    /// [`RulesetError`] where this program does not have the manifest's ruleset.
+    pub fn new(manifest: Arc<GenesisManifest>, cursor: Cursor) -> Result<Self, RulesetError> {
+        Ok(Self {
+            chain_id: manifest.chain_id(),
+            key_id: manifest.sequencer_key.key_id(),
+            ruleset: manifest.ruleset()?,
+            manifest,
+            cursor,
+            open: OpenBatch::default(),
+            group: None,
+        })
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn chain_id(&self) -> ChainId {
+        self.chain_id
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &GenesisManifest {
+        &self.manifest
+    }
+
+    /// Where the ledger stands, the open batch included.
+    #[must_use]
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// How large the open batch is, the open group included.
+    #[must_use]
+    pub fn open_size(&self) -> OpenBatchSize {
+        let mut size = self.open.size;
+        if let Some(group) = &self.group {
+            if size.entries == 0 {
+                size.first_time_ms = group.start.time_ms;
+            }
+            size.entries += u32::try_from(group.executed.len()).unwrap_or(u32::MAX);
+            size.bytes += group.bytes;
+        }
+        size
+    }
+
+    /// Whether a step of time is allowed: within the limit, or confirmed by the base chain's clock or the operator.
+    ///
+    /// # Errors
+    /// [`Fault::TimeFell`], [`Fault::TimeStep`].
+    pub fn check_time(&self, start: &GroupStart) -> Result<(), Fault> {
+        let (previous, limit) = (self.cursor.time_ms, self.manifest.limits.max_time_step_ms);
+        if start.time_ms < previous {
+            return Err(Fault::TimeFell { previous, found: start.time_ms });
+        }
+        let step = start.time_ms - previous;
+        let base_agrees = u64::from(start.base.median_time_s) * 1000 + limit >= start.time_ms;
+        if step > limit && !base_agrees && !start.time_confirmed {
+            return Err(Fault::TimeStep { step, limit });
+        }
+        Ok(())
+    }
+
+    /// Begins a group.
+    ///
+    /// # Errors
+    /// A [`Fault`] where it cannot follow the one before; nothing is changed then.
+    pub fn begin_group(&mut self, start: GroupStart) -> Result<(), Fault> {
+        self.check_time(&start)?;
+        let cursor = &self.cursor;
+        if start.epoch < cursor.epoch {
+            return Err(Fault::Epoch { newest: cursor.epoch, found: start.epoch });
+        }
+        if start.base.height < cursor.base.height {
+            return Err(Fault::BaseHeightFell { newest: cursor.base.height, found: start.base.height });
+        }
+        if u64::from(start.base.median_time_s) * 1000 > start.time_ms {
+            return Err(Fault::BaseBlockTooNew {
+                median_s: start.base.median_time_s,
+                time_ms: start.time_ms,
+            });
+        }
+        self.group = Some(OpenGroup {
+            start,
+            transactions: Vec::new(),
+            executed: Vec::new(),
+            records: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            bytes: 0,
+        });
+        Ok(())
+    }
+
+    /// Executes a transaction whose signatures have been checked, within the group that was begun.
+    ///
+    /// # Errors
+    /// [`StateError`] where state cannot be read. A refusal is not an error; it changes nothing.
+    pub fn execute<S: StateRead>(
+        &mut self,
+        store: &S,
+        transaction: &Transaction,
+    ) -> Result<Result<(), RefusalReason>, StateError> {
+        let Some(group) = self.group.as_mut() else {
+            return Err(StateError::NoGroup);
+        };
+        let sequence = self.cursor.next_sequence + group.executed.len() as u64;
+        let mut view = View { store, open: &self.open, group };
+        let rules = execute::Rules { ruleset: &self.ruleset, limits: &self.manifest.limits };
+        match execute::execute(&rules, &mut view, sequence, transaction)? {
+            Ok(executed) => {
+                group.executed.push(executed);
+                group.transactions.push(LoggedTransaction::from(transaction));
+                group.bytes += u32::try_from(transaction.stored_bytes()).unwrap_or(u32::MAX);
+                Ok(Ok(()))
+            }
+            Err(reason) => Ok(Err(reason)),
+        }
+    }
+
+    /// Ends the group, and with `seal` the batch. `None` for a group without effect: no transactions, nothing to seal.
+    #[must_use]
+    pub fn end_group(&mut self, seal: bool) -> Option<GroupOutput> {
+        let size = self.open_size();
+        let group = self.group.take()?;
+        let seal = seal && size.entries > 0;
+        if group.executed.is_empty() && !seal {
+            return None;
+        }
+        let start = group.start;
+        let batch_number = self.cursor.next_batch;
+        let receipts: Vec<Receipt> = group
+            .executed
+            .iter()
+            .map(|executed| Receipt {
+                chain_id: self.chain_id,
+                key_id: self.key_id,
+                epoch: start.epoch,
+                batch_number,
+                deadline_ms: start.time_ms + self.manifest.limits.max_seal_delay_ms,
+                entry: executed.entry.clone(),
+            })
+            .collect();
+        let position = self.cursor.next_position;
+        let statement = GroupStatement::over(self.chain_id, position, &receipts);
+        let state: BTreeMap<StateKey, StateValue> = group
+            .records
+            .into_iter()
+            .map(|(key, record)| (key, StateValue { salt: value_salt(&start.seed, key), record }))
+            .collect();
+        self.open.size = size;
+        self.open.leaf_hashes.extend(group.executed.iter().map(|executed| executed.entry.leaf_hash()));
+        self.open.state.extend(state.iter().map(|(key, value)| (*key, value.clone())));
+        self.open.seen.extend(group.seen);
+        self.cursor = Cursor {
+            next_position: position + 1,
+            next_sequence: self.cursor.next_sequence + group.executed.len() as u64,
+            time_ms: start.time_ms,
+            epoch: start.epoch,
+            base: start.base,
+            ..self.cursor.clone()
+        };
+        let sealed = seal.then(|| self.seal());
+        let record = LogRecord {
+            position,
+            epoch: start.epoch,
+            time_ms: start.time_ms,
+            seal,
+            time_confirmed: start.time_confirmed,
+            seed: start.seed,
+            base: start.base,
+            transactions: group.transactions,
+        };
+        Some(GroupOutput { record, executed: group.executed, receipts, statement, state, sealed })
+    }
+
+    fn seal(&mut self) -> SealedBatch {
+        let open = std::mem::take(&mut self.open);
+        let mut effects: Vec<(Hash, Hash)> =
+            open.state.iter().map(|(key, value)| (key.hash(), value.hash())).collect();
+        effects.sort_unstable();
+        let effect_leaves: Vec<Hash> = effects.iter().map(|(key, value)| effect_leaf(key, value)).collect();
+        let header = BatchHeader {
+            chain_id: self.chain_id,
+            epoch: self.cursor.epoch,
+            ruleset: self.ruleset.number(),
+            number: self.cursor.next_batch,
+            first_sequence: self.cursor.next_sequence - open.leaf_hashes.len() as u64,
+            entry_count: open.size.entries,
+            entries_root: BatchTree::from_leaf_hashes(&open.leaf_hashes).root(),
+            effects_root: BatchTree::from_leaf_hashes(&effect_leaves).root(),
+            previous_hash: self.cursor.previous_hash,
+            time_ms: self.cursor.time_ms,
+            base_height: self.cursor.base.height,
+            base_hash: self.cursor.base.hash,
+            key_id: self.key_id,
+        };
+        self.cursor.next_batch += 1;
+        self.cursor.previous_hash = header.hash();
+        SealedBatch { header, state: open.state, seen: open.seen, cursor: self.cursor.clone() }
+    }
+
+    /// Decodes the transactions of a record. Their signatures are still to be checked.
+    ///
+    /// # Errors
+    /// [`Fault::Malformed`].
+    pub fn decode_record(&self, record: &LogRecord) -> Result<Vec<Transaction>, Fault> {
+        record
+            .transactions
+            .iter()
+            .enumerate()
+            .map(|(index, logged)| {
+                Transaction::decode(&self.chain_id, &logged.to_proto())
+                    .map_err(|source| Fault::Malformed { index, source })
+            })
+            .collect()
+    }
+
+    /// Applies a log record again: with `transactions` from [`Self::decode_record`], whose signatures the caller checked or
+    /// need not check because it wrote the record itself.
+    ///
+    /// # Errors
+    /// A [`Fault`]; the machine must not be used any further then.
+    pub fn apply_record<S: StateRead>(
+        &mut self,
+        store: &S,
+        record: &LogRecord,
+        transactions: &[Transaction],
+    ) -> Result<GroupOutput, Fault> {
+        if record.position != self.cursor.next_position {
+            return Err(Fault::Position { expected: self.cursor.next_position, found: record.position });
+        }
+        self.begin_group(GroupStart {
+            epoch: record.epoch,
+            time_ms: record.time_ms,
+            time_confirmed: record.time_confirmed,
+            seed: record.seed,
+            base: record.base,
+        })?;
+        let largest = SealPolicy::largest(&self.manifest.limits);
+        for (index, transaction) in transactions.iter().enumerate() {
+            if !largest.fits(&self.open_size(), transaction.stored_bytes()) {
+                return Err(Fault::BatchTooLarge);
+            }
+            if let Err(reason) = self.execute(store, transaction)? {
+                return Err(Fault::Refused { index, reason });
+            }
+        }
+        self.end_group(record.seal).ok_or(Fault::Empty)
+    }
+
+    /// A value as the open batch sees it, the open group left out.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn open_value<S: StateRead>(
+        &self,
+        store: &S,
+        key: StateKey,
+    ) -> Result<Option<StateValue>, StateError> {
+        match self.open.state.get(&key) {
+            Some(value) => Ok(Some(value.clone())),
+            None => store.value(key),
+        }
+    }
+}
+
+fn value_salt(seed: &Hash, key: StateKey) -> Hash {
+    Encoder::new(Layout::Salt).fixed(seed).u8(1).fixed(&key.to_bytes()).sha256()
+}
+
+/// State as the next transaction of a group sees it: the group's writes over the batch's over the store's.
+pub(crate) struct View<'a, S> {
+    store: &'a S,
+    open: &'a OpenBatch,
+    group: &'a mut OpenGroup,
+}
+
+impl<S: StateRead> View<'_, S> {
+    pub(crate) fn time_ms(&self) -> u64 {
+        self.group.start.time_ms
+    }
+
+    /// The salt of a detail, known to nobody who does not have the group's seed.
+    pub(crate) fn detail_salt(&self, id: &TransactionId, index: u16) -> Hash {
+        Encoder::new(Layout::Salt).fixed(&self.group.start.seed).u8(2).fixed(&id.0).u16(index).sha256()
+    }
+
+    pub(crate) fn read<R: Record>(&self, key: StateKey) -> Result<Option<R>, StateError> {
+        let decode = |bytes: &[u8]| {
+            R::decode(bytes)
+                .map(Some)
+                .map_err(|source| StateError::Corrupt { key: hex::encode(key.to_bytes()), source })
+        };
+        if let Some(record) = self.group.records.get(&key) {
+            return decode(record);
+        }
+        if let Some(value) = self.open.state.get(&key) {
+            return decode(&value.record);
+        }
+        match self.store.value(key)? {
+            Some(value) => decode(&value.record),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn write<R: Record>(&mut self, key: StateKey, record: &R) {
+        self.group.records.insert(key, record.encode());
+    }
+
+    pub(crate) fn seen(&self, id: &TransactionId) -> Result<Option<SeenTransaction>, StateError> {
+        match self.group.seen.get(id).or_else(|| self.open.seen.get(id)) {
+            Some(seen) => Ok(Some(seen.clone())),
+            None => self.store.seen(id),
+        }
+    }
+
+    pub(crate) fn remember(&mut self, id: TransactionId, seen: SeenTransaction) {
+        self.group.seen.insert(id, seen);
+    }
+}

@@ -1,0 +1,310 @@
+//! What execution decided: outcome leaves, the detail behind a decision, entries.
+
+use assent_merkle::{BatchTree, leaf_hash};
+
+use crate::{
+    AccountId, Hash, TransactionId,
+    codec::{DecodeError, Decoder, Encoder, Layout, sha256},
+    limits,
+    policy::{Decider, Decision, Obligation, Reason, Verdict},
+    terms::{Coding, Period},
+};
+
+/// What a leaf of the outcome tree is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutcomeKind {
+    /// An account was opened.
+    AccountOpened = 1,
+    /// A consent was put in force.
+    ConsentGranted = 2,
+    /// A consent was ended.
+    ConsentRevoked = 3,
+    /// A revocation changed nothing.
+    RevocationWithoutEffect = 4,
+    /// An access request was permitted.
+    AccessPermitted = 5,
+    /// An access request was denied, for whatever reason.
+    AccessDenied = 6,
+    /// A recorded access was covered by a decision and by the consents at its time.
+    AccessCovered = 7,
+    /// A recorded access was not covered.
+    AccessUncovered = 8,
+}
+
+impl OutcomeKind {
+    /// All kinds in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::AccountOpened,
+        Self::ConsentGranted,
+        Self::ConsentRevoked,
+        Self::RevocationWithoutEffect,
+        Self::AccessPermitted,
+        Self::AccessDenied,
+        Self::AccessCovered,
+        Self::AccessUncovered,
+    ];
+
+    /// The words for a person.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::AccountOpened => "account opened",
+            Self::ConsentGranted => "consent granted",
+            Self::ConsentRevoked => "consent revoked",
+            Self::RevocationWithoutEffect => "revocation recorded, nothing to revoke",
+            Self::AccessPermitted => "access PERMITTED",
+            Self::AccessDenied => "access DENIED",
+            Self::AccessCovered => "recorded access COVERED by consent",
+            Self::AccessUncovered => "recorded access UNCOVERED",
+        }
+    }
+
+    /// The stable name for machines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AccountOpened => "ACCOUNT_OPENED",
+            Self::ConsentGranted => "CONSENT_GRANTED",
+            Self::ConsentRevoked => "CONSENT_REVOKED",
+            Self::RevocationWithoutEffect => "REVOCATION_WITHOUT_EFFECT",
+            Self::AccessPermitted => "ACCESS_PERMITTED",
+            Self::AccessDenied => "ACCESS_DENIED",
+            Self::AccessCovered => "ACCESS_COVERED",
+            Self::AccessUncovered => "ACCESS_UNCOVERED",
+        }
+    }
+}
+
+/// One leaf of the outcome tree (layout 0x14): what the recipient sees. A denial looks the same whatever its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeLeaf {
+    /// What happened.
+    pub kind: OutcomeKind,
+    /// To whom or what: the account opened, the consent, or the subject of a decision.
+    pub object: Hash,
+    /// For a permit: until when it may be relied on, exclusive, in milliseconds since 1970. Otherwise 0.
+    pub permit_until_ms: u64,
+    /// For a permit: what must be left out.
+    pub obligations: Vec<Obligation>,
+    /// The hash of the salted detail (layout 0x15).
+    pub detail_hash: Hash,
+}
+
+impl OutcomeLeaf {
+    /// Layout 0x14.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        Encoder::new(Layout::OutcomeLeaf)
+            .u8(self.kind as u8)
+            .fixed(&self.object)
+            .u64(self.permit_until_ms)
+            .list(&self.obligations, |e, obligation| {
+                e.list(&obligation.purposes, |e, purpose| e.short(purpose.as_bytes()))
+                    .list(&obligation.classes, Coding::encode)
+                    .list(&obligation.labels, Coding::encode)
+                    .option(obligation.data_period.as_ref(), Period::encode)
+            })
+            .fixed(&self.detail_hash)
+            .finish()
+    }
+
+    /// Reads layout 0x14.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::OutcomeLeaf, bytes)?;
+        let number = d.u8("outcome kind")?;
+        let leaf = Self {
+            kind: OutcomeKind::ALL
+                .into_iter()
+                .find(|kind| *kind as u8 == number)
+                .ok_or_else(|| DecodeError::invalid("outcome kind", format!("unknown number {number}")))?,
+            object: d.hash("object")?,
+            permit_until_ms: d.u64("permit until")?,
+            obligations: d.list("obligations", limits::MAX_OBLIGATIONS, |d| {
+                Ok(Obligation {
+                    purposes: d.list("purposes", limits::MAX_PURPOSES, |d| d.text("purpose"))?,
+                    classes: d.list("classes", limits::MAX_CLASSES, Coding::decode)?,
+                    labels: d.list("labels", limits::MAX_LABELS, Coding::decode)?,
+                    data_period: d.option("data period", Period::decode)?,
+                })
+            })?,
+            detail_hash: d.hash("detail hash")?,
+        };
+        d.finish()?;
+        Ok(leaf)
+    }
+}
+
+/// The reasons behind a leaf (layout 0x15), opened to the subject and to auditors only. Its salt keeps a recipient from
+/// guessing it from the hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// 32 bytes derived from the group's secret seed.
+    pub salt: Hash,
+    /// Size of the subject's consent log when it was decided.
+    pub consent_log_size: u64,
+    /// Why; `None` for acts that are not decisions.
+    pub reason: Option<Reason>,
+    /// Which rule.
+    pub decider: Option<Decider>,
+    /// What each consent in force or not said, in ascending order of their ids.
+    pub verdicts: Vec<(TransactionId, Verdict)>,
+}
+
+/// Number of the combining rule "deny overrides", the only one of ruleset 1.
+const DENY_OVERRIDES: u8 = 1;
+
+impl Detail {
+    pub(crate) fn of_decision(salt: Hash, consent_log_size: u64, decision: &Decision) -> Self {
+        Self {
+            salt,
+            consent_log_size,
+            reason: Some(decision.reason),
+            decider: decision.decider.clone(),
+            verdicts: decision.verdicts.clone(),
+        }
+    }
+
+    pub(crate) fn of_act(salt: Hash, consent_log_size: u64) -> Self {
+        Self { salt, consent_log_size, reason: None, decider: None, verdicts: Vec::new() }
+    }
+
+    /// Layout 0x15.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        Encoder::new(Layout::DecisionDetail)
+            .fixed(&self.salt)
+            .u64(self.consent_log_size)
+            .u8(self.reason.map_or(0, |reason| reason as u8))
+            .u8(DENY_OVERRIDES)
+            .option(self.decider.as_ref(), |e, decider| {
+                e.fixed(&decider.consent.0).list(&decider.path, |e, index| e.u16(*index))
+            })
+            .list(&self.verdicts, |e, (consent, verdict)| e.fixed(&consent.0).u8(*verdict as u8))
+            .finish()
+    }
+
+    /// Reads layout 0x15.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::DecisionDetail, bytes)?;
+        let detail = Self {
+            salt: d.hash("salt")?,
+            consent_log_size: d.u64("consent log size")?,
+            reason: match d.u8("reason")? {
+                0 => None,
+                number => Some(
+                    Reason::from_number(number)
+                        .ok_or_else(|| DecodeError::invalid("reason", format!("unknown number {number}")))?,
+                ),
+            },
+            decider: {
+                let rule = d.u8("combining rule")?;
+                if rule != DENY_OVERRIDES {
+                    return Err(DecodeError::invalid("combining rule", format!("unknown number {rule}")));
+                }
+                d.option("decider", |d| {
+                    Ok(Decider {
+                        consent: TransactionId(d.hash("consent")?),
+                        path: d.list("path", limits::MAX_PROVISION_DEPTH, |d| d.u16("index"))?,
+                    })
+                })?
+            },
+            verdicts: d.list("verdicts", limits::MAX_ACTIVE_CONSENTS, |d| {
+                let consent = TransactionId(d.hash("consent")?);
+                let verdict = match d.u8("verdict")? {
+                    0 => Verdict::Silent,
+                    1 => Verdict::Permit,
+                    2 => Verdict::Deny,
+                    other => return Err(DecodeError::invalid("verdict", format!("unknown number {other}"))),
+                };
+                Ok((consent, verdict))
+            })?,
+        };
+        d.finish()?;
+        Ok(detail)
+    }
+
+    /// The hash that the leaf carries.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        sha256(&self.encode())
+    }
+}
+
+/// The root of an outcome tree: RFC 6962 over the encoded leaves.
+pub fn outcome_root<'a>(leaves: impl IntoIterator<Item = &'a OutcomeLeaf>) -> Hash {
+    BatchTree::from_leaves(leaves.into_iter().map(OutcomeLeaf::encode)).root()
+}
+
+/// A transaction after execution (layout 0x16): what a batch's tree commits to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Position among all entries, from 0.
+    pub sequence: u64,
+    /// Of its group, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// Id of the transaction.
+    pub transaction_id: TransactionId,
+    /// Hash of its authorizations as stored.
+    pub authorizations_hash: Hash,
+    /// Root of the outcome tree.
+    pub outcome_root: Hash,
+}
+
+/// Bytes of an encoded [`Entry`].
+pub const ENTRY_BYTES: usize = 2 + 8 + 8 + 32 + 32 + 32;
+
+impl Entry {
+    /// Layout 0x16.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        Encoder::new(Layout::Entry)
+            .u64(self.sequence)
+            .u64(self.time_ms)
+            .fixed(&self.transaction_id.0)
+            .fixed(&self.authorizations_hash)
+            .fixed(&self.outcome_root)
+            .finish()
+    }
+
+    /// Reads layout 0x16.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::Entry, bytes)?;
+        let entry = Self {
+            sequence: d.u64("sequence")?,
+            time_ms: d.u64("time")?,
+            transaction_id: TransactionId(d.hash("transaction id")?),
+            authorizations_hash: d.hash("authorizations hash")?,
+            outcome_root: d.hash("outcome root")?,
+        };
+        d.finish()?;
+        Ok(entry)
+    }
+
+    /// The leaf hash of the batch tree: RFC 6962 over the encoded entry.
+    #[must_use]
+    pub fn leaf_hash(&self) -> Hash {
+        leaf_hash(&self.encode())
+    }
+}
+
+/// Everything that executing one transaction gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// The entry.
+    pub entry: Entry,
+    /// What its outcome root opens to.
+    pub leaves: Vec<OutcomeLeaf>,
+    /// The detail of each leaf.
+    pub details: Vec<Detail>,
+    /// Who signed.
+    pub sender: Option<AccountId>,
+}

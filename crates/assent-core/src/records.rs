@@ -1,0 +1,413 @@
+//! State: its keys, its records, and how both are hashed.
+//!
+//! Every key is made by a function of [`StateKey`]. A stored value is a 32-byte salt and an encoded record; the effects
+//! tree and the state tree see only `SHA-256(0x1f …)` of the key and `SHA-256(0x20 … salt … record)`.
+
+use assent_merkle::{CompactRange, Hash, leaf_hash};
+
+use crate::{
+    AccountId, TransactionId,
+    codec::{DecodeError, Decoder, Encoder, Layout},
+    limits,
+    signature::{ED25519, PublicKey},
+    terms::ConsentTerms,
+    transaction::AccountKind,
+};
+
+/// What a key is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+enum Kind {
+    Account = 1,
+    Consent = 2,
+    SubjectConsents = 3,
+    SubjectAccesses = 4,
+    Actor = 5,
+    RevocationCode = 6,
+}
+
+/// The key of a state record: a kind and 32 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StateKey {
+    kind: Kind,
+    id: Hash,
+}
+
+impl StateKey {
+    /// Of an [`AccountRecord`].
+    #[must_use]
+    pub fn account(id: AccountId) -> Self {
+        Self { kind: Kind::Account, id: id.0 }
+    }
+
+    /// Of a [`ConsentRecord`].
+    #[must_use]
+    pub fn consent(id: TransactionId) -> Self {
+        Self { kind: Kind::Consent, id: id.0 }
+    }
+
+    /// Of a [`SubjectConsents`].
+    #[must_use]
+    pub fn subject_consents(subject: AccountId) -> Self {
+        Self { kind: Kind::SubjectConsents, id: subject.0 }
+    }
+
+    /// Of the [`LogRange`] of accesses to a subject's data.
+    #[must_use]
+    pub fn subject_accesses(subject: AccountId) -> Self {
+        Self { kind: Kind::SubjectAccesses, id: subject.0 }
+    }
+
+    /// Of the [`LogRange`] of what a recipient asked and read.
+    #[must_use]
+    pub fn actor(recipient: AccountId) -> Self {
+        Self { kind: Kind::Actor, id: recipient.0 }
+    }
+
+    /// Of the consent that a revocation code ends.
+    #[must_use]
+    pub fn revocation_code(code_hash: Hash) -> Self {
+        Self { kind: Kind::RevocationCode, id: code_hash }
+    }
+
+    /// 33 bytes, as databases store it: kind, id.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 33] {
+        let mut bytes = [0; 33];
+        bytes[0] = self.kind as u8;
+        bytes[1..].copy_from_slice(&self.id);
+        bytes
+    }
+
+    /// The hash under which trees know it (layout 0x1f).
+    #[must_use]
+    pub fn hash(self) -> Hash {
+        Encoder::new(Layout::StateKey).fixed(&self.to_bytes()).sha256()
+    }
+}
+
+/// A record with the salt of its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateValue {
+    /// 32 bytes derived from the secret seed of the group that wrote it last.
+    pub salt: Hash,
+    /// The encoded record.
+    pub record: Vec<u8>,
+}
+
+impl StateValue {
+    /// As databases store it: salt, record.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [&self.salt[..], &self.record].concat()
+    }
+
+    /// Reads [`Self::to_bytes`]; `None` for less than 32 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (salt, record) = bytes.split_first_chunk::<32>()?;
+        Some(Self { salt: *salt, record: record.to_vec() })
+    }
+
+    /// The hash under which trees know it (layout 0x20).
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        Encoder::new(Layout::StateValue).fixed(&self.salt).fixed(&self.record).sha256()
+    }
+}
+
+/// A record type: its layout, and how it is read.
+pub trait Record: Sized {
+    /// Encodes.
+    fn encode(&self) -> Vec<u8>;
+    /// Reads back.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
+}
+
+/// An account (layout 0x21).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRecord {
+    /// What the party says it is.
+    pub kind: AccountKind,
+    /// Sequence of the entry that opened it.
+    pub opened_sequence: u64,
+    /// Keys that may sign for it.
+    pub keys: Vec<PublicKey>,
+}
+
+/// Keys an account record may hold.
+const MAX_KEYS: usize = 16;
+
+impl Record for AccountRecord {
+    fn encode(&self) -> Vec<u8> {
+        Encoder::new(Layout::AccountRecord)
+            .u8(self.kind as u8)
+            .u64(self.opened_sequence)
+            .list(&self.keys, |e, key| e.u8(ED25519).fixed(&key.0))
+            .finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::AccountRecord, bytes)?;
+        let number = d.u8("account kind")?;
+        let record = Self {
+            kind: AccountKind::from_number(i32::from(number))
+                .ok_or_else(|| DecodeError::invalid("account kind", format!("unknown number {number}")))?,
+            opened_sequence: d.u64("opened sequence")?,
+            keys: d.list("keys", MAX_KEYS, |d| match d.u8("scheme")? {
+                ED25519 => Ok(PublicKey(d.hash("key")?)),
+                other => Err(DecodeError::invalid("scheme", format!("unknown number {other}"))),
+            })?,
+        };
+        d.finish()?;
+        Ok(record)
+    }
+}
+
+/// When something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Sequence of the entry.
+    pub sequence: u64,
+    /// Its time.
+    pub time_ms: u64,
+}
+
+/// A consent (layout 0x22).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsentRecord {
+    /// Whose data it is about.
+    pub subject: AccountId,
+    /// When it was granted.
+    pub granted: Moment,
+    /// When it was revoked, if it was.
+    pub revoked: Option<Moment>,
+    /// Hash of its revocation code.
+    pub revocation_code_hash: Option<Hash>,
+    /// Salted hash of the document it was made from.
+    pub source_hash: Option<Hash>,
+    /// The salt of the terms hash: that of the granting transaction.
+    pub terms_salt: Vec<u8>,
+    /// The encoded terms (layout 0x13).
+    pub terms: Vec<u8>,
+}
+
+impl ConsentRecord {
+    /// The terms hash.
+    #[must_use]
+    pub fn terms_hash(&self) -> Hash {
+        ConsentTerms::hash(&self.terms, &self.terms_salt)
+    }
+}
+
+impl Record for ConsentRecord {
+    fn encode(&self) -> Vec<u8> {
+        Encoder::new(Layout::ConsentRecord)
+            .fixed(&self.subject.0)
+            .u64(self.granted.sequence)
+            .u64(self.granted.time_ms)
+            .option(self.revoked.as_ref(), |e, moment| e.u64(moment.sequence).u64(moment.time_ms))
+            .option(self.revocation_code_hash.as_ref(), |e, hash| e.fixed(hash))
+            .option(self.source_hash.as_ref(), |e, hash| e.fixed(hash))
+            .short(&self.terms_salt)
+            .long(&self.terms)
+            .finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::ConsentRecord, bytes)?;
+        let moment =
+            |d: &mut Decoder<'_>| Ok(Moment { sequence: d.u64("sequence")?, time_ms: d.u64("time")? });
+        let record = Self {
+            subject: AccountId(d.hash("subject")?),
+            granted: moment(&mut d)?,
+            revoked: d.option("revoked", moment)?,
+            revocation_code_hash: d.option("revocation code hash", |d| d.hash("hash"))?,
+            source_hash: d.option("source hash", |d| d.hash("hash"))?,
+            terms_salt: d.short("terms salt")?.to_vec(),
+            terms: d.long("terms", limits::MAX_BODY_BYTES * 2)?.to_vec(),
+        };
+        d.finish()?;
+        Ok(record)
+    }
+}
+
+fn encode_range(encoder: Encoder, range: &CompactRange) -> Encoder {
+    encoder.u64(range.size()).list(range.peaks(), |e, peak| e.fixed(peak))
+}
+
+fn decode_range(d: &mut Decoder<'_>) -> Result<CompactRange, DecodeError> {
+    let size = d.u64("log size")?;
+    let peaks = d.list("peaks", 64, |d| d.hash("peak"))?;
+    CompactRange::from_parts(size, peaks).map_err(|error| DecodeError::invalid("peaks", error))
+}
+
+/// What a subject has in force, and the log of how that came to be (layout 0x23).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubjectConsents {
+    /// Consents granted and not revoked, with their terms hashes, in ascending order of the ids.
+    pub active: Vec<(TransactionId, Hash)>,
+    /// The consent log.
+    pub log: CompactRange,
+}
+
+impl SubjectConsents {
+    /// Digest of the active set (layout 0x29), as consent-log leaves carry it.
+    #[must_use]
+    pub fn active_digest(&self) -> Hash {
+        Encoder::new(Layout::ActiveSet)
+            .list(&self.active, |e, (id, terms)| e.fixed(&id.0).fixed(terms))
+            .sha256()
+    }
+}
+
+impl Record for SubjectConsents {
+    fn encode(&self) -> Vec<u8> {
+        encode_range(Encoder::new(Layout::SubjectConsentsRecord), &self.log)
+            .list(&self.active, |e, (id, terms)| e.fixed(&id.0).fixed(terms))
+            .finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::SubjectConsentsRecord, bytes)?;
+        let log = decode_range(&mut d)?;
+        let active = d.list("active consents", limits::MAX_ACTIVE_CONSENTS, |d| {
+            Ok((TransactionId(d.hash("consent")?), d.hash("terms hash")?))
+        })?;
+        d.finish()?;
+        if !active.is_sorted_by(|(a, _), (b, _)| a < b) {
+            return Err(DecodeError::invalid("active consents", "not in ascending order"));
+        }
+        Ok(Self { active, log })
+    }
+}
+
+/// The access log of a subject (layout 0x24).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubjectAccesses(pub CompactRange);
+
+/// The log of what a recipient asked and read (layout 0x25).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ActorAccesses(pub CompactRange);
+
+macro_rules! range_record {
+    ($name:ident) => {
+        impl Record for $name {
+            fn encode(&self) -> Vec<u8> {
+                encode_range(Encoder::new(Self::LAYOUT), &self.0).finish()
+            }
+
+            fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+                let mut d = Decoder::new(Self::LAYOUT, bytes)?;
+                let range = decode_range(&mut d)?;
+                d.finish()?;
+                Ok(Self(range))
+            }
+        }
+    };
+}
+
+impl SubjectAccesses {
+    const LAYOUT: Layout = Layout::SubjectAccessesRecord;
+}
+
+impl ActorAccesses {
+    const LAYOUT: Layout = Layout::ActorRecord;
+}
+
+range_record!(SubjectAccesses);
+range_record!(ActorAccesses);
+
+/// Which consent a revocation code ends (layout 0x2e).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RevocationCodeRecord(pub TransactionId);
+
+impl Record for RevocationCodeRecord {
+    fn encode(&self) -> Vec<u8> {
+        Encoder::new(Layout::RevocationCodeRecord).fixed(&self.0.0).finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::RevocationCodeRecord, bytes)?;
+        let record = Self(TransactionId(d.hash("consent")?));
+        d.finish()?;
+        Ok(record)
+    }
+}
+
+/// Leaf hash of a consent log (layout 0x26): the entry that changed the set, and the set after it.
+#[must_use]
+pub fn consent_log_leaf(at: Moment, entry_leaf_hash: &Hash, active_digest: &Hash) -> Hash {
+    leaf_hash(
+        &Encoder::new(Layout::ConsentLogLeaf)
+            .u64(at.sequence)
+            .u64(at.time_ms)
+            .fixed(entry_leaf_hash)
+            .fixed(active_digest)
+            .finish(),
+    )
+}
+
+/// Leaf hash of an access log (layout 0x27): the decision, and the size of the consent log when it was made.
+#[must_use]
+pub fn access_log_leaf(at: Moment, decision_leaf_hash: &Hash, consent_log_size: u64) -> Hash {
+    leaf_hash(
+        &Encoder::new(Layout::AccessLogLeaf)
+            .u64(at.sequence)
+            .u64(at.time_ms)
+            .fixed(decision_leaf_hash)
+            .u64(consent_log_size)
+            .finish(),
+    )
+}
+
+/// Leaf hash of an actor log (layout 0x28).
+#[must_use]
+pub fn actor_log_leaf(at: Moment, decision_leaf_hash: &Hash) -> Hash {
+    leaf_hash(
+        &Encoder::new(Layout::ActorLogLeaf)
+            .u64(at.sequence)
+            .u64(at.time_ms)
+            .fixed(decision_leaf_hash)
+            .finish(),
+    )
+}
+
+/// What is remembered of a sequenced transaction, by its id: enough to refuse its repetition and to judge a record that
+/// cites it. Execution relies on it within `MAX_VALIDITY_MS` only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenTransaction {
+    /// When it was sequenced.
+    pub at: Moment,
+    /// Who signed.
+    pub sender: Option<AccountId>,
+    /// For an access request: each subject with the end of its permit, 0 for a denial.
+    pub decisions: Vec<(AccountId, u64)>,
+}
+
+impl Record for SeenTransaction {
+    fn encode(&self) -> Vec<u8> {
+        Encoder::new(Layout::StoredRow)
+            .u64(self.at.sequence)
+            .u64(self.at.time_ms)
+            .option(self.sender.as_ref(), |e, sender| e.fixed(&sender.0))
+            .list(&self.decisions, |e, (subject, until)| e.fixed(&subject.0).u64(*until))
+            .finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::StoredRow, bytes)?;
+        let seen = Self {
+            at: Moment { sequence: d.u64("sequence")?, time_ms: d.u64("time")? },
+            sender: d.option("sender", |d| Ok(AccountId(d.hash("account")?)))?,
+            decisions: d.list("decisions", limits::MAX_SUBJECTS, |d| {
+                Ok((AccountId(d.hash("subject")?), d.u64("permit until")?))
+            })?,
+        };
+        d.finish()?;
+        Ok(seen)
+    }
+}
