@@ -12,10 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let descriptors = protox::compile(FILES.map(|file| root.join(file)), [&root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    std::fs::write(
-        out.join("descriptors.bin"),
-        protox::prost::Message::encode_to_vec(&descriptors),
-    )?;
+    std::fs::write(out.join("descriptors.bin"), protox::prost::Message::encode_to_vec(&descriptors))?;
     if env::var_os("CARGO_FEATURE_SERVICES").is_some() {
         tonic_prost_build::configure().compile_fds(descriptors)?;
     } else {

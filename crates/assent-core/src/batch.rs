@@ -399,6 +399,9 @@ impl BatchRecord {
         Ok(Self { header_hash, state_root, tree_kind: TreeKind::None })
     }
 
+    /// Bytes of an encoded record.
+    pub const BYTES: usize = 2 + 32 + 32 + 1;
+
     /// The leaf hash in the history tree.
     #[must_use]
     pub fn leaf_hash(&self) -> Hash {

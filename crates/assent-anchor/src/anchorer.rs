@@ -1,0 +1,534 @@
+//! The anchorer: seals, the outbox, replacement.
+
+use std::{
+    error::Error,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use assent_core::{ChainId, Hash, anchor::AnchorPayload, manifest::OutPoint, note::Checkpoint};
+use assent_verify::{MAX_HEADERS, base::{Anchor, block_path}};
+use bdk_wallet::{ChangeSet, chain::Merge};
+use bitcoin::{
+    Block, BlockHash, Network, Transaction,
+    consensus::encode::{deserialize, serialize},
+    hashes::Hash as _,
+};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::{
+    follow::{self, BLOCKS_PER_STEP, Tip},
+    rows::{AnchorStore, OutboxRow, SealRow, keys},
+    rpc::{BitcoinRpc, RPC_VERIFY_ALREADY_IN_UTXO_SET, RPC_VERIFY_ERROR, RPC_VERIFY_REJECTED, RpcError},
+    wallet::{AnchorWallet, WalletError},
+};
+
+/// Lowest fee rate: satoshi for 1,000 virtual bytes. Nodes relay nothing below 1,000.
+const MIN_FEE_RATE: u64 = 1_000;
+/// Blocks within which an anchor should confirm, for the fee estimate.
+const FEE_TARGET_BLOCKS: u16 = 6;
+/// Outbox versions of seals this deep are deleted: no reorganisation of a network worth anchoring on goes deeper.
+const OUTBOX_DEPTH: u32 = 288;
+/// Versions of one anchor. The fee rate grows by a quarter each, so far fewer reach any sensible cap.
+const MAX_VERSIONS: u32 = 200;
+
+/// Why anchoring does not go on. Most are tried again at the next step.
+#[derive(Debug, Error)]
+pub enum AnchorError {
+    /// The node.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// The wallet.
+    #[error(transparent)]
+    Wallet(#[from] WalletError),
+    /// Storage.
+    #[error("the anchoring storage failed: {0}")]
+    Store(#[source] Box<dyn Error + Send + Sync>),
+    /// A row that cannot be read.
+    #[error("the anchoring storage is corrupt: {0}")]
+    Corrupt(String),
+    /// The node is on another chain.
+    #[error("the base chain's node follows another chain: it has none of our headers down to height {height}")]
+    OtherChain {
+        /// Where our headers begin.
+        height: u32,
+    },
+    /// The node is on another network.
+    #[error("the base chain's node is on network {found}, the ledger on {expected}")]
+    OtherNetwork {
+        /// Of the manifest.
+        expected: String,
+        /// Of the node.
+        found: String,
+    },
+    /// The seal was spent by something that is no anchor. The chain of anchors ends there for ever.
+    #[error("the seal was spent by transaction {txid}, which is no anchor; nothing can be anchored any more")]
+    SealBroken {
+        /// Which.
+        txid: String,
+    },
+}
+
+impl AnchorError {
+    /// Whether trying again may help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Rpc(_) | Self::Wallet(WalletError::Funds { .. }))
+    }
+}
+
+/// How a ledger is anchored.
+#[derive(Clone)]
+pub struct AnchorConfig {
+    /// Ledger.
+    pub chain_id: ChainId,
+    /// The manifest's outpoint.
+    pub first_seal: OutPoint,
+    /// The manifest's network.
+    pub network: Network,
+    /// Seed of the wallet.
+    pub seed: [u8; 32],
+    /// Height below which there is nothing of ours.
+    pub birthday_height: u32,
+    /// Highest fee rate that is ever paid: satoshi for 1,000 virtual bytes.
+    pub max_fee_rate: u64,
+}
+
+/// A confirmed seal, as tiers need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealStatus {
+    /// Size of the checkpoint that it carries.
+    pub size: u64,
+    /// Anchor transaction, in the order in which it is hashed.
+    pub txid: Hash,
+    /// Height of its block.
+    pub height: u32,
+    /// Blocks from its own to the tip.
+    pub depth: u32,
+}
+
+/// The base-chain part of a proof.
+#[derive(Clone, Debug)]
+pub struct AnchorProof {
+    /// Size of the checkpoint that the last anchor carries.
+    pub size: u64,
+    /// Anchors from the manifest's outpoint on, without witnesses.
+    pub anchors: Vec<Vec<u8>>,
+    /// Index in the block.
+    pub block_index: u32,
+    /// Path to the block's Merkle root.
+    pub block_path: Vec<Hash>,
+    /// The block's header and those above it.
+    pub headers: Vec<[u8; 80]>,
+}
+
+/// What the followed branch contains, for readers on any thread.
+pub struct AnchorView {
+    seen: RwLock<Seen>,
+    changes: watch::Sender<u64>,
+    store: Arc<dyn AnchorStore>,
+}
+
+#[derive(Default)]
+struct Seen {
+    seals: Vec<SealRow>,
+    tip_height: u32,
+    balance_sat: u64,
+}
+
+impl AnchorView {
+    fn seen(&self) -> std::sync::RwLockReadGuard<'_, Seen> {
+        // Writers replace whole values; none can be left half done.
+        self.seen.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first seal over a batch.
+    #[must_use]
+    pub fn first_over(&self, batch_number: u64) -> Option<SealStatus> {
+        let seen = self.seen();
+        let seal = seen.seals.get(seen.seals.partition_point(|seal| seal.size <= batch_number))?;
+        Some(SealStatus {
+            size: seal.size,
+            txid: seal.txid,
+            height: seal.height,
+            depth: seen.tip_height.saturating_sub(seal.height) + 1,
+        })
+    }
+
+    /// The number of seals on the branch, its height, and what the wallet can spend in satoshi.
+    #[must_use]
+    pub fn summary(&self) -> (u64, u32, u64) {
+        let seen = self.seen();
+        (seen.seals.len() as u64, seen.tip_height, seen.balance_sat)
+    }
+
+    /// Counts up with every change of seals or height.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The base-chain part of the proof of a batch, or `None` where it is not anchored.
+    ///
+    /// # Errors
+    /// [`AnchorError::Store`], [`AnchorError::Corrupt`].
+    pub fn proof(&self, batch_number: u64) -> Result<Option<AnchorProof>, AnchorError> {
+        let (seal, anchors, tip) = {
+            let seen = self.seen();
+            let index = seen.seals.partition_point(|seal| seal.size <= batch_number);
+            let Some(seal) = seen.seals.get(index) else { return Ok(None) };
+            let anchors = seen.seals[..=index].iter().map(|seal| seal.transaction.clone()).collect();
+            (seal.clone(), anchors, seen.tip_height)
+        };
+        let last = tip.min(seal.height + u32::try_from(MAX_HEADERS).unwrap_or(u32::MAX) - 1);
+        let mut headers = Vec::new();
+        for height in seal.height..=last {
+            let Some(header) = follow::read_header(self.store.as_ref(), height)? else { break };
+            let bytes = serialize(&header);
+            headers.push(bytes.try_into().map_err(|_| AnchorError::Corrupt(format!("header {height}")))?);
+        }
+        Ok(Some(AnchorProof {
+            size: seal.size,
+            anchors,
+            block_index: seal.block_index,
+            block_path: seal.block_path,
+            headers,
+        }))
+    }
+}
+
+/// Follows the base chain and anchors checkpoints on it. One task owns it and calls [`Anchorer::step`].
+pub struct Anchorer {
+    config: AnchorConfig,
+    rpc: BitcoinRpc,
+    store: Arc<dyn AnchorStore>,
+    wallet: AnchorWallet,
+    wallet_rows: u64,
+    tip: Option<Tip>,
+    /// Versions for the open seal, oldest first.
+    outbox: Vec<OutboxRow>,
+    view: Arc<AnchorView>,
+}
+
+impl Anchorer {
+    /// Opens what was kept on disk. Does not talk to the node.
+    ///
+    /// # Errors
+    /// [`AnchorError`].
+    pub fn open(config: AnchorConfig, rpc: BitcoinRpc, store: Arc<dyn AnchorStore>) -> Result<Self, AnchorError> {
+        let (saved, wallet_rows) = load_wallet(store.as_ref())?;
+        let wallet = AnchorWallet::open(&config.seed, config.network, saved)?;
+        let tip = follow::read_tip(store.as_ref())?;
+        let mut seals = Vec::new();
+        while let Some(bytes) = store.get(&keys::seal(seals.len() as u64)).map_err(AnchorError::Store)? {
+            seals.push(SealRow::decode(&bytes).map_err(|error| AnchorError::Corrupt(error.to_string()))?);
+        }
+        let outbox = load_outbox(store.as_ref(), seals.len() as u64)?;
+        let seen =
+            Seen { seals, tip_height: tip.map_or(0, |tip| tip.height), balance_sat: wallet.spendable_sat() };
+        let view = AnchorView { seen: RwLock::new(seen), changes: watch::Sender::new(0), store: store.clone() };
+        Ok(Self { config, rpc, store, wallet, wallet_rows, tip, outbox, view: Arc::new(view) })
+    }
+
+    /// For readers.
+    #[must_use]
+    pub fn view(&self) -> Arc<AnchorView> {
+        self.view.clone()
+    }
+
+    /// Where to send coins for fees.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.wallet.address()
+    }
+
+    /// One step: catches up with the chain; broadcasts what is written down; and, where `checkpoint` is newer than all that
+    /// is anchored or under way, makes a new anchor or replaces the unconfirmed one.
+    ///
+    /// # Errors
+    /// [`AnchorError`]; what was done before it is kept, and the next step goes on from there.
+    pub async fn step(&mut self, checkpoint: Option<Checkpoint>) -> Result<(), AnchorError> {
+        self.catch_up().await?;
+        if let Some(newest) = self.outbox.last().cloned() {
+            self.broadcast(&newest).await?;
+        }
+        if let Some(checkpoint) = checkpoint {
+            self.anchor(checkpoint).await?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, mut changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), AnchorError> {
+        if let Some(staged) = self.wallet.take_staged() {
+            let json = serde_json::to_vec(&staged).map_err(|error| AnchorError::Corrupt(error.to_string()))?;
+            changes.push((keys::wallet(self.wallet_rows), Some(json)));
+            self.wallet_rows += 1;
+            changes.push((keys::WALLET_COUNT.to_vec(), Some(self.wallet_rows.to_be_bytes().to_vec())));
+        }
+        self.store.write(&changes).map_err(AnchorError::Store)
+    }
+
+    /// Follows the node to its best tip: rolls back to the fork, then takes in block after block.
+    async fn catch_up(&mut self) -> Result<(), AnchorError> {
+        let best = self.rpc.best_block_hash().await?;
+        if self.tip.is_some_and(|tip| tip.hash == best) {
+            return Ok(());
+        }
+        let info = self.rpc.chain_info().await?;
+        if info.chain != self.config.network.to_core_arg() {
+            let expected = self.config.network.to_core_arg().to_owned();
+            return Err(AnchorError::OtherNetwork { expected, found: info.chain });
+        }
+        let mut next = self.config.birthday_height;
+        if let Some(tip) = self.tip {
+            let fork = follow::fork_point(&self.rpc, self.store.as_ref(), tip, info.blocks).await?;
+            if fork != tip {
+                self.roll_back(tip, fork)?;
+            }
+            next = fork.height + 1;
+        }
+        while next <= info.blocks {
+            let last = info.blocks.min(next + BLOCKS_PER_STEP - 1);
+            for height in next..=last {
+                let hash = self.rpc.block_hash(height).await?;
+                let block = self.rpc.block(&hash).await?;
+                let follows = self.tip.is_none_or(|tip| block.header.prev_blockhash == tip.hash);
+                if !follows {
+                    // The node reorganised meanwhile; the next step finds the fork.
+                    return Ok(());
+                }
+                self.take_in(height, hash, &block)?;
+            }
+            if last < info.blocks {
+                tracing::info!(height = last, of = info.blocks, "catching up with the base chain");
+            }
+            next = last + 1;
+        }
+        Ok(())
+    }
+
+    fn roll_back(&mut self, tip: Tip, fork: Tip) -> Result<(), AnchorError> {
+        tracing::warn!(from = tip.height, to = fork.height, "the base chain reorganised");
+        let kept = {
+            let seen = self.view.seen();
+            seen.seals.partition_point(|seal| seal.height <= fork.height)
+        };
+        let count = self.view.seen().seals.len();
+        let mut changes: Vec<_> =
+            (fork.height + 1..=tip.height).map(|height| (keys::header(height), None)).collect();
+        changes.extend((kept..count).map(|index| (keys::seal(index as u64), None)));
+        changes.push((keys::TIP.to_vec(), Some(fork.height.to_be_bytes().to_vec())));
+        self.save(changes)?;
+        self.tip = Some(fork);
+        self.publish(|seen| {
+            seen.seals.truncate(kept);
+            seen.tip_height = fork.height;
+        });
+        // The versions that spend what is the open seal again.
+        self.outbox = load_outbox(self.store.as_ref(), kept as u64)?;
+        Ok(())
+    }
+
+    fn open_seal(&self) -> (u64, OutPoint) {
+        let seen = self.view.seen();
+        let outpoint =
+            seen.seals.last().map_or(self.config.first_seal, |seal| OutPoint { txid: seal.txid, vout: 0 });
+        (seen.seals.len() as u64, outpoint)
+    }
+
+    fn take_in(&mut self, height: u32, hash: BlockHash, block: &Block) -> Result<(), AnchorError> {
+        self.wallet.apply(block, height)?;
+        let mut changes = follow::header_change(height, block).to_vec();
+        let mut found = Vec::new();
+        let (mut index, mut seal) = self.open_seal();
+        for (place, transaction) in block.txdata.iter().enumerate() {
+            let spent = |outpoint: bitcoin::OutPoint| {
+                outpoint.txid.to_byte_array() == seal.txid && outpoint.vout == seal.vout
+            };
+            if !transaction.input.iter().any(|input| spent(input.previous_output)) {
+                continue;
+            }
+            let row = seal_row(height, block, place, transaction, seal, self.config.chain_id)?;
+            seal = OutPoint { txid: row.txid, vout: 0 };
+            changes.push((keys::seal(index), Some(row.encode())));
+            index += 1;
+            found.push(row);
+        }
+        if let Some(deep) = self.deep_seal(height) {
+            changes.extend(outbox_keys(self.store.as_ref(), deep)?.into_iter().map(|key| (key, None)));
+        }
+        // Blocks without anything of ours are saved too: one small synced write for each new base block.
+        self.save(changes)?;
+        self.tip = Some(Tip { height, hash });
+        if !found.is_empty() {
+            self.outbox = load_outbox(self.store.as_ref(), index)?;
+            for row in &found {
+                tracing::info!(size = row.size, height, "anchor in a base block");
+            }
+        }
+        let balance = self.wallet.spendable_sat();
+        self.publish(|seen| {
+            seen.seals.extend(found);
+            seen.tip_height = height;
+            seen.balance_sat = balance;
+        });
+        Ok(())
+    }
+
+    /// The seal that has just become too deep for a reorganisation.
+    fn deep_seal(&self, tip: u32) -> Option<u64> {
+        let seen = self.view.seen();
+        let height = tip.checked_sub(OUTBOX_DEPTH)?;
+        seen.seals.iter().rposition(|seal| seal.height == height).map(|index| index as u64)
+    }
+
+    fn publish(&self, change: impl FnOnce(&mut Seen)) {
+        change(&mut self.view.seen.write().unwrap_or_else(PoisonError::into_inner));
+        self.view.changes.send_modify(|count| *count += 1);
+    }
+
+    async fn broadcast(&self, row: &OutboxRow) -> Result<(), AnchorError> {
+        let transaction: Transaction =
+            deserialize(&row.transaction).map_err(|error| AnchorError::Corrupt(format!("outbox: {error}")))?;
+        match self.rpc.send(&transaction).await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.code() {
+                // It is in a block that we have not taken in yet.
+                Some(RPC_VERIFY_ALREADY_IN_UTXO_SET) => Ok(()),
+                // An input is spent by another version, or in a block that we have not taken in yet.
+                Some(RPC_VERIFY_ERROR) => {
+                    tracing::debug!(%error, "anchor not accepted, its inputs are unknown or spent");
+                    Ok(())
+                }
+                Some(RPC_VERIFY_REJECTED) => {
+                    tracing::warn!(%error, size = row.size, fee_sat = row.fee_sat, "anchor not accepted");
+                    Ok(())
+                }
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    async fn anchor(&mut self, checkpoint: Checkpoint) -> Result<(), AnchorError> {
+        let Some(tip) = self.tip else { return Ok(()) };
+        let anchored = self.view.seen().seals.last().map_or(0, |seal| seal.size);
+        if checkpoint.size <= anchored {
+            return Ok(());
+        }
+        let estimate = self.rpc.fee_rate(FEE_TARGET_BLOCKS).await.ok().flatten().unwrap_or(MIN_FEE_RATE);
+        let mut fee_rate = estimate.clamp(MIN_FEE_RATE, self.config.max_fee_rate.max(MIN_FEE_RATE));
+        if let Some(last) = self.outbox.last() {
+            // A version gets one block's time to confirm before it is replaced.
+            if tip.height <= last.made_at {
+                return Ok(());
+            }
+            // Pays for the relay of both (BIP 125 rule 4), with a margin.
+            fee_rate = fee_rate.max(last.fee_rate + last.fee_rate.div_ceil(4) + 250);
+            if fee_rate > self.config.max_fee_rate || self.outbox.len() >= MAX_VERSIONS as usize {
+                tracing::warn!(fee_rate, cap = self.config.max_fee_rate, "anchor waits: its fee is at the cap");
+                return Ok(());
+            }
+        }
+        let (index, seal) = self.open_seal();
+        let payload = AnchorPayload::new(&self.config.chain_id, checkpoint.size, checkpoint.root).encode();
+        let outpoint = bitcoin::OutPoint {
+            txid: bitcoin::Txid::from_byte_array(seal.txid),
+            vout: seal.vout,
+        };
+        let (transaction, fee_sat) =
+            self.wallet.make(Some((outpoint, &payload)), fee_rate, tip.height + 1)?;
+        let row = OutboxRow {
+            size: checkpoint.size,
+            fee_sat,
+            fee_rate,
+            made_at: tip.height,
+            transaction: serialize(&transaction),
+        };
+        let version = u32::try_from(self.outbox.len()).unwrap_or(u32::MAX);
+        // Written down before it is broadcast.
+        self.save(vec![(keys::outbox(index, version), Some(row.encode()))])?;
+        self.outbox.push(row.clone());
+        tracing::info!(size = checkpoint.size, txid = %transaction.compute_txid(), fee_sat, version, "anchoring");
+        self.broadcast(&row).await
+    }
+}
+
+fn seal_row(
+    height: u32,
+    block: &Block,
+    place: usize,
+    transaction: &Transaction,
+    seal: OutPoint,
+    chain_id: ChainId,
+) -> Result<SealRow, AnchorError> {
+    let broken = || AnchorError::SealBroken { txid: transaction.compute_txid().to_string() };
+    let anchor = Anchor::of(place, transaction).map_err(|_| broken())?;
+    if anchor.spends != seal || anchor.payload.chain_tag != chain_id.tag() {
+        return Err(broken());
+    }
+    let txids: Vec<Hash> =
+        block.txdata.iter().map(|transaction| transaction.compute_txid().to_byte_array()).collect();
+    let mut stripped = transaction.clone();
+    for input in &mut stripped.input {
+        input.witness.clear();
+    }
+    Ok(SealRow {
+        size: anchor.payload.size,
+        root: anchor.payload.root,
+        txid: anchor.txid,
+        height,
+        block_index: u32::try_from(place).unwrap_or(u32::MAX),
+        block_path: block_path(&txids, place),
+        transaction: serialize(&stripped),
+    })
+}
+
+fn outbox_keys(store: &dyn AnchorStore, index: u64) -> Result<Vec<Vec<u8>>, AnchorError> {
+    let mut found = Vec::new();
+    for version in 0..MAX_VERSIONS {
+        let key = keys::outbox(index, version);
+        if store.get(&key).map_err(AnchorError::Store)?.is_none() {
+            break;
+        }
+        found.push(key);
+    }
+    Ok(found)
+}
+
+fn load_outbox(store: &dyn AnchorStore, index: u64) -> Result<Vec<OutboxRow>, AnchorError> {
+    outbox_keys(store, index)?
+        .iter()
+        .map(|key| {
+            let bytes = store.get(key).map_err(AnchorError::Store)?.unwrap_or_default();
+            OutboxRow::decode(&bytes).map_err(|error| AnchorError::Corrupt(format!("outbox: {error}")))
+        })
+        .collect()
+}
+
+/// Merges what the wallet staged over time into one row, so that it does not grow with every start.
+fn load_wallet(store: &dyn AnchorStore) -> Result<(Option<ChangeSet>, u64), AnchorError> {
+    let Some(count) = store.get(keys::WALLET_COUNT).map_err(AnchorError::Store)? else { return Ok((None, 0)) };
+    let count = count.try_into().map(u64::from_be_bytes).map_err(|_| AnchorError::Corrupt("wallet".into()))?;
+    let corrupt = |error: serde_json::Error| AnchorError::Corrupt(format!("wallet: {error}"));
+    let mut merged: Option<ChangeSet> = None;
+    for number in 0..count {
+        let bytes = store.get(&keys::wallet(number)).map_err(AnchorError::Store)?.unwrap_or_default();
+        let changes: ChangeSet = serde_json::from_slice(&bytes).map_err(corrupt)?;
+        match &mut merged {
+            Some(merged) => merged.merge(changes),
+            None => merged = Some(changes),
+        }
+    }
+    if let Some(merged) = &merged
+        && count > 1
+    {
+        let mut changes = vec![
+            (keys::wallet(0), Some(serde_json::to_vec(merged).map_err(corrupt)?)),
+            (keys::WALLET_COUNT.to_vec(), Some(1u64.to_be_bytes().to_vec())),
+        ];
+        changes.extend((1..count).map(|number| (keys::wallet(number), None)));
+        store.write(&changes).map_err(AnchorError::Store)?;
+    }
+    let rows = u64::from(merged.is_some());
+    Ok((merged, rows))
+}

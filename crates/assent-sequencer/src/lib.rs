@@ -1,0 +1,188 @@
+//! The sequencer: orders and executes transactions, and answers each with a durable signed receipt.
+//!
+//! # The way of a submission
+//! 1. The service ([`service`]) takes a place in the bounded queue, or answers `RESOURCE_EXHAUSTED`, and decodes.
+//! 2. Worker threads ([`admission`](crate::admission)) check signatures in batches, off the async threads.
+//! 3. One executor thread owns the state machine. It drains what is admitted, executes it, commits one synced group, and
+//!    only then publishes the group and answers.
+//!
+//! # What happens on a crash
+//! Before the commit returns, nothing of a group is visible to anyone: clients get no answer and submit again. After it, the
+//! log record is on disk, and opening derives the same entries and receipts from it. A batch is stored when it is sealed;
+//! if we crash before that, opening applies its log records again, with the same code.
+
+mod admission;
+mod answer;
+mod executor;
+pub mod service;
+mod view;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use assent_core::{
+    batch::BaseBlock,
+    codec::DecodeError,
+    machine::Fault,
+    manifest::GenesisManifest,
+    ruleset::RulesetError,
+    seal::SealPolicy,
+    signature::KeyPair,
+};
+use assent_store::StoreError;
+use thiserror::Error;
+use tokio::sync::{oneshot, watch};
+
+pub use executor::Halt;
+pub use service::SequencerApi;
+
+/// Submissions that may be under way at once. At the largest body they hold 256 MiB; at 20,000 a second, a fifth of a
+/// second's work, so that a full queue still answers within the usual deadlines.
+pub const QUEUE_CAPACITY: usize = 4096;
+/// What a client is told to wait when the queue is full: a few group commits.
+pub const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// Base blocks that are remembered for citing: a cited block's median time must not be after the group's, and on a chain
+/// whose clock runs ahead the newest few cannot be cited yet.
+pub const BASE_BLOCKS: usize = 32;
+
+/// Where the newest base blocks are found, lowest first. Whoever follows the base chain writes it.
+pub type BaseFeed = Arc<RwLock<Vec<BaseBlock>>>;
+
+/// The clock: milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The operating system's clock.
+#[must_use]
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+/// How a sequencer runs.
+#[derive(Clone)]
+pub struct SequencerConfig {
+    /// Folder of its database.
+    pub path: PathBuf,
+    /// The ledger.
+    pub manifest: Arc<GenesisManifest>,
+    /// Its key; must be the manifest's.
+    pub key: KeyPair,
+    /// When batches are sealed.
+    pub seal: SealPolicy,
+    /// Whether the operator confirms one step of time above the limit.
+    pub accept_time_step: bool,
+    /// Base blocks to cite.
+    pub base: BaseFeed,
+    /// Clock.
+    pub clock: Clock,
+}
+
+/// Why a sequencer cannot start.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The key is another one.
+    #[error("the sequencer key is not the one that the genesis manifest names")]
+    WrongKey,
+    /// Limits.
+    #[error("the seal policy does not fit the ledger's limits: {0}")]
+    Seal(DecodeError),
+    /// Rules that this program does not have.
+    #[error(transparent)]
+    Ruleset(#[from] RulesetError),
+    /// Storage.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log does not replay.
+    #[error("log record {position} cannot be applied again: {source}")]
+    Replay {
+        /// Position.
+        position: u64,
+        /// Why.
+        #[source]
+        source: Fault,
+    },
+    /// The operating system refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running sequencer. Dropping it without [`Sequencer::shut_down`] leaves the threads to end with the process.
+pub struct Sequencer {
+    api: SequencerApi,
+    stop: Arc<std::sync::atomic::AtomicBool>,
+    ended: oneshot::Receiver<Result<(), Halt>>,
+}
+
+impl Sequencer {
+    /// Opens the database, applies again what was not stored yet, and starts the threads.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(config: SequencerConfig) -> Result<Self, OpenError> {
+        if config.key.public() != config.manifest.sequencer_key {
+            return Err(OpenError::WrongKey);
+        }
+        check_seal(&config).map_err(OpenError::Seal)?;
+        let executor = executor::Executor::open(&config)?;
+        let view = executor.view();
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (admit, ended) = admission::start(executor, &config.manifest.chain_id(), stop.clone())?;
+        let api = SequencerApi::new(config.manifest, view, admit);
+        Ok(Self { api, stop, ended })
+    }
+
+    /// What clients and followers call.
+    #[must_use]
+    pub fn api(&self) -> SequencerApi {
+        self.api.clone()
+    }
+
+    /// The number of sealed batches, as it grows.
+    #[must_use]
+    pub fn sealed_batches(&self) -> watch::Receiver<u64> {
+        self.api.sealed_batches()
+    }
+
+    /// Waits until the executor ends by itself, which it does only when it must not go on.
+    pub async fn halted(&mut self) -> Halt {
+        match (&mut self.ended).await {
+            Ok(Err(halt)) => halt,
+            Ok(Ok(())) | Err(_) => Halt::Stopped,
+        }
+    }
+
+    /// Ends after the group that is being committed. Everything acknowledged is on disk at any time, so there is nothing
+    /// else to wait for.
+    ///
+    /// # Errors
+    /// The [`Halt`] with which the executor ended, if it did so by itself.
+    pub async fn shut_down(self) -> Result<(), Halt> {
+        self.stop.store(true, std::sync::atomic::Ordering::Release);
+        let Self { api, ended, .. } = self;
+        drop(api);
+        ended.await.unwrap_or(Ok(()))
+    }
+}
+
+fn check_seal(config: &SequencerConfig) -> Result<(), DecodeError> {
+    let (limits, seal) = (&config.manifest.limits, &config.seal);
+    let within = |what, value: u64, max: u64| {
+        if (1..=max).contains(&value) {
+            Ok(())
+        } else {
+            Err(DecodeError::invalid(what, format!("1 to {max} expected, found {value}")))
+        }
+    };
+    within("seal.entries", seal.entries.into(), limits.max_batch_entries.into())?;
+    within("seal.bytes", seal.bytes.into(), limits.max_batch_bytes.into())?;
+    within("seal.age_ms", seal.age_ms, limits.max_seal_delay_ms)?;
+    if (seal.bytes as usize) < assent_core::limits::MAX_BODY_BYTES * 2 {
+        return Err(DecodeError::invalid("seal.bytes", "less than one transaction may need"));
+    }
+    Ok(())
+}

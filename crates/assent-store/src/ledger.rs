@@ -1,0 +1,340 @@
+//! A ledger's rows: what the sequencer and the prover read and write.
+
+use std::path::Path;
+
+use assent_core::{
+    ChainId, Hash, TransactionId,
+    log::LogRecord,
+    machine::{Cursor, SealedBatch, StateError, StateRead},
+    manifest::GenesisManifest,
+    records::{Record, SeenTransaction, StateKey, StateValue},
+};
+use assent_merkle::tiles::{TileId, TileReader};
+
+use crate::{
+    database::{Database, Family, Role, StoreError, Writes},
+    rows::{StoredBatch, StoredEntry},
+};
+
+/// What became of a commit.
+#[derive(Debug)]
+pub enum Commit {
+    /// On disk.
+    Committed,
+    /// Not written: another sequencer has begun a newer epoch, or wrote at this position.
+    Fenced {
+        /// Newest epoch.
+        epoch: u64,
+        /// Next free position.
+        position: u64,
+    },
+    /// Nobody knows. The process must end; what is on disk is read back when it opens the log again.
+    Unknown(StoreError),
+}
+
+/// A sealed batch with everything that is stored of it.
+#[derive(Debug)]
+pub struct SealedWrite<'a> {
+    /// What the machine put out.
+    pub sealed: &'a SealedBatch,
+    /// The sequencer's signature on the header.
+    pub signature: [u8; 64],
+    /// Position of the batch's first log record.
+    pub first_position: u64,
+    /// All entries of the batch.
+    pub entries: &'a [StoredEntry],
+    /// For a prover: the log records, which it keeps too. Empty for a sequencer, whose log has them.
+    pub records: &'a [LogRecord],
+    /// For a prover: tiles that changed.
+    pub tiles: &'a [(TileId, Vec<Hash>)],
+    /// For a prover: the signed checkpoint after this batch, by its size.
+    pub checkpoint: Option<(u64, &'a str)>,
+}
+
+/// One ledger's database.
+pub struct LedgerStore {
+    database: Database,
+}
+
+impl LedgerStore {
+    /// Opens or makes it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(path: &Path, role: Role, chain: &ChainId) -> Result<Self, StoreError> {
+        Ok(Self { database: Database::open(path, role, chain)? })
+    }
+
+    /// Begins a new epoch, durably: whoever writes with an older one is fenced.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn begin_epoch(&self) -> Result<u64, StoreError> {
+        let epoch = self.epoch()? + 1;
+        let mut writes = Writes::default();
+        self.database.put(&mut writes, Family::Meta, b"epoch", &epoch.to_be_bytes());
+        self.database.write_synced(writes)?;
+        Ok(epoch)
+    }
+
+    fn epoch(&self) -> Result<u64, StoreError> {
+        let found = self.database.get(Family::Meta, b"epoch")?;
+        Ok(found.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
+    }
+
+    /// The commit seam: one group, atomic, and on disk before it answers.
+    #[must_use]
+    pub fn commit(&self, epoch: u64, expected_position: u64, record: &LogRecord, signature: &[u8; 64]) -> Commit {
+        let fence = || -> Result<Option<Commit>, StoreError> {
+            let (newest, position) = (self.epoch()?, self.log_end()?);
+            let fenced = newest != epoch || position != expected_position || record.position != position;
+            Ok(fenced.then_some(Commit::Fenced { epoch: newest, position }))
+        };
+        match fence() {
+            Ok(None) => {}
+            Ok(Some(fenced)) => return fenced,
+            Err(error) => return Commit::Unknown(error),
+        }
+        let key = expected_position.to_be_bytes();
+        let mut writes = Writes::default();
+        self.database.put(&mut writes, Family::Log, &key, &record.encode());
+        self.database.put(&mut writes, Family::Groups, &key, signature);
+        match self.database.write_synced(writes) {
+            Ok(()) => Commit::Committed,
+            Err(error) => Commit::Unknown(error),
+        }
+    }
+
+    /// The position after the last log record.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn log_end(&self) -> Result<u64, StoreError> {
+        match self.database.last(Family::Log)? {
+            Some((key, _)) => Ok(position_of(&key)? + 1),
+            None => Ok(0),
+        }
+    }
+
+    /// A log record.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::Corrupt`].
+    pub fn record(&self, position: u64) -> Result<LogRecord, StoreError> {
+        let key = position.to_be_bytes();
+        LogRecord::decode(&self.database.must(Family::Log, &key)?)
+            .map_err(|source| Database::corrupt(Family::Log, &key, source))
+    }
+
+    /// The encoded log records of a range of positions.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`].
+    pub fn encoded_records(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+        (first..first + count).map(|position| self.database.must(Family::Log, &position.to_be_bytes())).collect()
+    }
+
+    /// The sequencer's signature over a group.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`].
+    pub fn group_signature(&self, position: u64) -> Result<[u8; 64], StoreError> {
+        let key = position.to_be_bytes();
+        self.database.must(Family::Groups, &key)?.try_into().map_err(|_| {
+            let wrong = assent_core::codec::DecodeError::invalid("signature", "not 64 bytes");
+            Database::corrupt(Family::Groups, &key, wrong)
+        })
+    }
+
+    /// Where the ledger stands after its last stored batch.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn cursor(&self, manifest: &GenesisManifest) -> Result<Cursor, StoreError> {
+        match self.database.get(Family::Meta, b"cursor")? {
+            Some(bytes) => {
+                Cursor::decode(&bytes).map_err(|source| Database::corrupt(Family::Meta, b"cursor", source))
+            }
+            None => Ok(Cursor::genesis(manifest)),
+        }
+    }
+
+    /// Stores a sealed batch in one atomic write. With `sync` it is on disk when this returns: a prover needs that before
+    /// it shows a checkpoint; a sequencer can derive the batch again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn store_sealed(&self, write: &SealedWrite<'_>, sync: bool) -> Result<(), StoreError> {
+        let (db, sealed) = (&self.database, write.sealed);
+        let mut writes = Writes::default();
+        for (key, value) in &sealed.state {
+            db.put(&mut writes, Family::State, &key.to_bytes(), &value.to_bytes());
+        }
+        for (id, seen) in &sealed.seen {
+            db.put(&mut writes, Family::Transactions, &id.0, &seen.encode());
+        }
+        for entry in write.entries {
+            db.put(&mut writes, Family::Entries, &entry.entry.sequence.to_be_bytes(), &entry.encode());
+        }
+        for record in write.records {
+            db.put(&mut writes, Family::Log, &record.position.to_be_bytes(), &record.encode());
+        }
+        for (tile, hashes) in write.tiles {
+            db.put(&mut writes, Family::Tiles, &tile_key(*tile), hashes.as_flattened());
+        }
+        if let Some((size, note)) = write.checkpoint {
+            db.put(&mut writes, Family::Checkpoints, &size.to_be_bytes(), note.as_bytes());
+        }
+        let batch = StoredBatch {
+            header: sealed.header.encode(),
+            signature: write.signature,
+            first_position: write.first_position,
+            record_count: sealed.cursor.next_position - write.first_position,
+        };
+        db.put(&mut writes, Family::Batches, &sealed.header.number.to_be_bytes(), &batch.encode());
+        db.put(&mut writes, Family::Meta, b"cursor", &sealed.cursor.encode());
+        if sync { db.write_synced(writes) } else { db.write(writes) }
+    }
+
+    /// A batch.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn batch(&self, number: u64) -> Result<Option<StoredBatch>, StoreError> {
+        let key = number.to_be_bytes();
+        self.database
+            .get(Family::Batches, &key)?
+            .map(|row| StoredBatch::decode(&row).map_err(|source| Database::corrupt(Family::Batches, &key, source)))
+            .transpose()
+    }
+
+    /// An entry of a stored batch.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn entry(&self, sequence: u64) -> Result<Option<StoredEntry>, StoreError> {
+        let key = sequence.to_be_bytes();
+        self.database
+            .get(Family::Entries, &key)?
+            .map(|row| StoredEntry::decode(&row).map_err(|source| Database::corrupt(Family::Entries, &key, source)))
+            .transpose()
+    }
+
+    /// Consecutive entries from a sequence on, while `take` says so.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn entries_while(
+        &self,
+        first: u64,
+        mut take: impl FnMut(&StoredEntry) -> bool,
+    ) -> Result<Vec<StoredEntry>, StoreError> {
+        let mut found = Vec::new();
+        for row in self.database.rows_from(Family::Entries, &first.to_be_bytes())? {
+            let (key, value) = row?;
+            let entry = StoredEntry::decode(&value)
+                .map_err(|source| Database::corrupt(Family::Entries, &key, source))?;
+            if !take(&entry) {
+                break;
+            }
+            found.push(entry);
+        }
+        Ok(found)
+    }
+
+    /// What is remembered of a transaction of a stored batch.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn transaction(&self, id: &TransactionId) -> Result<Option<SeenTransaction>, StoreError> {
+        self.database
+            .get(Family::Transactions, &id.0)?
+            .map(|row| {
+                SeenTransaction::decode(&row)
+                    .map_err(|source| Database::corrupt(Family::Transactions, &id.0, source))
+            })
+            .transpose()
+    }
+
+    /// The newest signed checkpoint and its size.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn newest_checkpoint(&self) -> Result<Option<(u64, String)>, StoreError> {
+        let Some((key, note)) = self.database.last(Family::Checkpoints)? else { return Ok(None) };
+        Ok(Some((position_of(&key)?, String::from_utf8_lossy(&note).into_owned())))
+    }
+
+    /// The signed checkpoint of a size.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn checkpoint(&self, size: u64) -> Result<Option<String>, StoreError> {
+        let note = self.database.get(Family::Checkpoints, &size.to_be_bytes())?;
+        Ok(note.map(|note| String::from_utf8_lossy(&note).into_owned()))
+    }
+
+    /// A value of the anchoring family.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn anchoring_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.database.get(Family::Anchoring, key)
+    }
+
+    /// Writes and deletes (`None`) values of the anchoring family, atomically and synced.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn anchoring_write(&self, changes: &[(Vec<u8>, Option<Vec<u8>>)]) -> Result<(), StoreError> {
+        let mut writes = Writes::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => self.database.put(&mut writes, Family::Anchoring, key, value),
+                None => self.database.delete(&mut writes, Family::Anchoring, key),
+            }
+        }
+        self.database.write_synced(writes)
+    }
+}
+
+impl StateRead for LedgerStore {
+    fn value(&self, key: StateKey) -> Result<Option<StateValue>, StateError> {
+        let key = key.to_bytes();
+        let row = self.database.get(Family::State, &key).map_err(|error| StateError::Storage(Box::new(error)))?;
+        row.map(|row| {
+            StateValue::from_bytes(&row).ok_or_else(|| {
+                let short = assent_core::codec::DecodeError::invalid("value", "shorter than its salt");
+                StateError::Storage(Box::new(Database::corrupt(Family::State, &key, short)))
+            })
+        })
+        .transpose()
+    }
+
+    fn seen(&self, id: &TransactionId) -> Result<Option<SeenTransaction>, StateError> {
+        self.transaction(id).map_err(|error| StateError::Storage(Box::new(error)))
+    }
+}
+
+impl TileReader for LedgerStore {
+    type Error = StoreError;
+
+    fn tile(&self, id: TileId) -> Result<Option<Vec<Hash>>, StoreError> {
+        let row = self.database.get(Family::Tiles, &tile_key(id))?;
+        Ok(row.map(|row| row.as_chunks::<32>().0.to_vec()))
+    }
+}
+
+fn tile_key(id: TileId) -> [u8; 9] {
+    let mut key = [0; 9];
+    key[0] = id.level;
+    key[1..].copy_from_slice(&id.index.to_be_bytes());
+    key
+}
+
+fn position_of(key: &[u8]) -> Result<u64, StoreError> {
+    key.try_into().map(u64::from_be_bytes).map_err(|_| {
+        let wrong = assent_core::codec::DecodeError::invalid("key", "not 8 bytes");
+        Database::corrupt(Family::Log, key, wrong)
+    })
+}

@@ -1,0 +1,28 @@
+//! Assent's databases on RocksDB. The only crate that knows RocksDB.
+//!
+//! One schema serves the sequencer and the prover, each with a database of its own:
+//!
+//! | column family | key | value | written |
+//! | --- | --- | --- | --- |
+//! | `meta` | name | schema, chain id, role, epoch, cursor | at opening; cursor with each batch |
+//! | `log` | position | log record | **synced, before any receipt leaves** |
+//! | `groups` | position | the sequencer's signature over the group | with its log record |
+//! | `state` | [`StateKey`](assent_core::records::StateKey) | salt, record | with each batch |
+//! | `transactions` | transaction id | what is remembered of it | with each batch |
+//! | `entries` | sequence | [`StoredEntry`] | with each batch |
+//! | `batches` | number | [`StoredBatch`] | with each batch |
+//! | `tiles`, `checkpoints` | prover only | history tree, signed notes | with each batch |
+//! | `anchoring` | prover only | outbox, seals, headers, wallet | synced, before each broadcast |
+//!
+//! # What happens on a crash
+//! The log is the only truth. A sealed batch is written in one atomic write, after its last log record was synced; it needs
+//! no sync of its own. If we crash before it, the cursor still names the batch's first record and opening applies the
+//! records again, to the same bytes. A log record that was not synced was not acknowledged; it may be there or not.
+
+mod database;
+mod ledger;
+mod rows;
+
+pub use database::{Database, Role, StoreError};
+pub use ledger::{Commit, LedgerStore, SealedWrite};
+pub use rows::{StoredBatch, StoredEntry};

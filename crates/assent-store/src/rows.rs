@@ -1,0 +1,116 @@
+//! Rows that are stored and never hashed.
+
+use assent_core::{
+    batch::Receipt,
+    codec::{DecodeError, Decoder, Encoder, Layout},
+    limits,
+    machine::GroupOutput,
+    outcome::{Detail, ENTRY_BYTES, Entry, Executed, OutcomeLeaf},
+};
+
+/// Bytes of one leaf or detail that is read back: both are smaller than the body limit by construction.
+const MAX_ITEM_BYTES: usize = 1 << 20;
+
+/// An entry with what its outcome root opens to, and where its group is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// Position of the group's log record.
+    pub position: u64,
+    /// Index within the group.
+    pub index: u32,
+    /// Number of its batch.
+    pub batch_number: u64,
+    /// Term of the sequencer that wrote the group.
+    pub epoch: u64,
+    /// The entry.
+    pub entry: Entry,
+    /// Leaves of the outcome tree.
+    pub leaves: Vec<OutcomeLeaf>,
+    /// The detail of each.
+    pub details: Vec<Detail>,
+}
+
+impl StoredEntry {
+    fn new(receipt: &Receipt, position: u64, index: u32, executed: Executed) -> Self {
+        Self {
+            position,
+            index,
+            batch_number: receipt.batch_number,
+            epoch: receipt.epoch,
+            entry: executed.entry,
+            leaves: executed.leaves,
+            details: executed.details,
+        }
+    }
+
+    /// The rows of a group.
+    #[must_use]
+    pub fn of_group(output: &GroupOutput) -> Vec<Self> {
+        let rows = output.executed.iter().zip(&output.receipts).zip(0..);
+        rows.map(|((executed, receipt), index)| Self::new(receipt, output.record.position, index, executed.clone()))
+            .collect()
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        Encoder::new(Layout::StoredRow)
+            .u64(self.position)
+            .u32(self.index)
+            .u64(self.batch_number)
+            .u64(self.epoch)
+            .fixed(&self.entry.encode())
+            .list(&self.leaves, |e, leaf| e.long(&leaf.encode()))
+            .list(&self.details, |e, detail| e.long(&detail.encode()))
+            .finish()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::StoredRow, bytes)?;
+        let row = Self {
+            position: d.u64("position")?,
+            index: d.u32("index")?,
+            batch_number: d.u64("batch number")?,
+            epoch: d.u64("epoch")?,
+            entry: Entry::decode(d.fixed("entry", ENTRY_BYTES)?)?,
+            leaves: d.list("leaves", limits::MAX_SUBJECTS, |d| OutcomeLeaf::decode(d.long("leaf", MAX_ITEM_BYTES)?))?,
+            details: d.list("details", limits::MAX_SUBJECTS, |d| Detail::decode(d.long("detail", MAX_ITEM_BYTES)?))?,
+        };
+        d.finish()?;
+        Ok(row)
+    }
+}
+
+/// A sealed batch: its header, the signature on it, and which log records it is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBatch {
+    /// The encoded header.
+    pub header: Vec<u8>,
+    /// The sequencer's signature on its hash.
+    pub signature: [u8; 64],
+    /// Position of its first log record.
+    pub first_position: u64,
+    /// Log records.
+    pub record_count: u64,
+}
+
+impl StoredBatch {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        Encoder::new(Layout::StoredRow)
+            .long(&self.header)
+            .fixed(&self.signature)
+            .u64(self.first_position)
+            .u64(self.record_count)
+            .finish()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::StoredRow, bytes)?;
+        let row = Self {
+            header: d.long("header", MAX_ITEM_BYTES)?.to_vec(),
+            signature: d.array("signature")?,
+            first_position: d.u64("first position")?,
+            record_count: d.u64("record count")?,
+        };
+        d.finish()?;
+        Ok(row)
+    }
+}

@@ -1,0 +1,401 @@
+//! The checks, in order.
+
+use assent_core::{
+    ChainId, Hash, TransactionId,
+    batch::{BatchHeader, BatchRecord},
+    codec::{DecodeError, sha256},
+    manifest::GenesisManifest,
+    note::{Checkpoint, NoteError},
+    outcome::{Detail, Entry, OutcomeKind, OutcomeLeaf, outcome_root},
+    ruleset::RulesetError,
+    signature::SignatureError,
+    transaction::{Act, Transaction, TransactionError},
+};
+use assent_merkle::{InclusionError, verify_inclusion};
+use assent_proto::v1 as proto;
+use thiserror::Error;
+
+use crate::{
+    base::{self, BaseError},
+    bundle::{Bundle, MAGIC, ReadError},
+    report::{Facts, Report},
+};
+
+/// What a verifier knows from elsewhere. Without the chain id a bundle is at most consistent: anybody can make a ledger.
+#[derive(Clone, Debug, Default)]
+pub struct Pins {
+    /// The ledger.
+    pub chain_id: Option<ChainId>,
+    /// A block of the real base chain, in the order in which it is hashed, that must be the anchor's block or above it.
+    pub base_block: Option<Hash>,
+    /// Least work of the headers of the bundle, big-endian.
+    pub least_work: Option<[u8; 32]>,
+}
+
+/// A check that failed. Each has a stable name, [`CheckError::name`].
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
+pub enum CheckError {
+    #[error("the genesis manifest cannot be read: {0}")]
+    Manifest(DecodeError),
+    #[error("the bundle is for chain {found}, the pinned chain is {pinned}")]
+    ChainId { pinned: ChainId, found: ChainId },
+    #[error(transparent)]
+    Ruleset(RulesetError),
+    #[error("the base network: {0}")]
+    BaseNetwork(BaseError),
+    #[error("the transaction is not valid: {0}")]
+    Transaction(TransactionError),
+    #[error("the sender's signature: {0}")]
+    SenderSignature(TransactionError),
+    #[error("the entry cannot be read: {0}")]
+    Entry(DecodeError),
+    #[error("the entry is of transaction {entry}, the bundle's transaction is {found}")]
+    TransactionId { entry: TransactionId, found: TransactionId },
+    #[error("the entry commits to other authorizations")]
+    Authorizations,
+    #[error("the transaction had expired at the entry's time")]
+    Expired,
+    #[error("an outcome leaf cannot be read: {0}")]
+    OutcomeLeaf(DecodeError),
+    #[error("the outcome leaves do not lead to the entry's outcome root")]
+    OutcomeRoot,
+    #[error("the outcome is none that the transaction can have: {0}")]
+    OutcomeForm(&'static str),
+    #[error("the detail of leaf {index}: {problem}")]
+    Detail { index: usize, problem: String },
+    #[error("the batch header cannot be read: {0}")]
+    Header(DecodeError),
+    #[error("the batch header is for chain {found}")]
+    HeaderChain { found: ChainId },
+    #[error("the batch header names ruleset {found}, the manifest {expected}")]
+    HeaderRuleset { expected: u32, found: u32 },
+    #[error("the batch header names another key than the manifest's sequencer key")]
+    HeaderKey,
+    #[error("the sequencer's signature on the batch header: {0}")]
+    HeaderSignature(SignatureError),
+    #[error("the entry's sequence {sequence} is not one of the batch's, {first} to {last}")]
+    SequenceRange { sequence: u64, first: u64, last: u64 },
+    #[error("the entry's time is after its batch's, or before the ledger was made")]
+    EntryTime,
+    #[error("the entry is not in the batch: {0}")]
+    EntryInclusion(InclusionError),
+    #[error("the batch record cannot be read: {0}")]
+    BatchRecord(DecodeError),
+    #[error("the batch record is of another header")]
+    BatchRecordHeader,
+    #[error(transparent)]
+    Checkpoint(NoteError),
+    #[error("the batch is not in the checkpoint: {0}")]
+    BatchInclusion(InclusionError),
+    #[error("the bundle has no anchor")]
+    NoAnchor,
+    #[error("the chain of anchors: {0}")]
+    Seals(BaseError),
+    #[error("anchor {index} carries the chain tag of another ledger")]
+    ChainTag { index: usize },
+    #[error("anchor {index} carries size {found}, not more than the {previous} before it")]
+    AnchorSize { index: usize, previous: u64, found: u64 },
+    #[error("an earlier anchor, of size {previous}, covers batch {batch} already; only the first one counts")]
+    NotFirstAnchor { previous: u64, batch: u64 },
+    #[error("the anchor carries another size or root than the checkpoint")]
+    AnchorPayload,
+    #[error("the bundle has no base-chain header")]
+    NoHeader,
+    #[error("the base chain: {0}")]
+    BaseHeaders(BaseError),
+    #[error("the base chain: {0}")]
+    BlockInclusion(BaseError),
+    #[error("the pinned base block is neither the anchor's block nor one of those above it in the bundle")]
+    PinnedBlock,
+    #[error("the headers stand for less work than demanded")]
+    LeastWork,
+    #[error("the file's digest does not match: it was damaged after it was made")]
+    FileDigest,
+}
+
+impl CheckError {
+    /// The name of the check that failed: stable, for machines.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Manifest(_) => "manifest",
+            Self::ChainId { .. } => "chain-id",
+            Self::Ruleset(_) => "ruleset",
+            Self::BaseNetwork(_) => "base-network",
+            Self::Transaction(_) => "transaction",
+            Self::SenderSignature(_) => "sender-signature",
+            Self::Entry(_) => "entry",
+            Self::TransactionId { .. } => "transaction-id",
+            Self::Authorizations => "authorizations",
+            Self::Expired => "expired",
+            Self::OutcomeLeaf(_) => "outcome-leaf",
+            Self::OutcomeRoot => "outcome-root",
+            Self::OutcomeForm(_) => "outcome-form",
+            Self::Detail { .. } => "detail",
+            Self::Header(_) => "header",
+            Self::HeaderChain { .. } => "header-chain",
+            Self::HeaderRuleset { .. } => "header-ruleset",
+            Self::HeaderKey => "header-key",
+            Self::HeaderSignature(_) => "header-signature",
+            Self::SequenceRange { .. } => "sequence-range",
+            Self::EntryTime => "entry-time",
+            Self::EntryInclusion(_) => "entry-inclusion",
+            Self::BatchRecord(_) => "batch-record",
+            Self::BatchRecordHeader => "batch-record-header",
+            Self::Checkpoint(_) => "checkpoint",
+            Self::BatchInclusion(_) => "batch-inclusion",
+            Self::NoAnchor => "no-anchor",
+            Self::Seals(_) => "seals",
+            Self::ChainTag { .. } => "chain-tag",
+            Self::AnchorSize { .. } => "anchor-size",
+            Self::NotFirstAnchor { .. } => "not-first-anchor",
+            Self::AnchorPayload => "anchor-payload",
+            Self::NoHeader => "no-header",
+            Self::BaseHeaders(_) => "base-headers",
+            Self::BlockInclusion(_) => "block-inclusion",
+            Self::PinnedBlock => "pinned-block",
+            Self::LeastWork => "least-work",
+            Self::FileDigest => "file-digest",
+        }
+    }
+}
+
+/// Why a file is not accepted.
+#[derive(Debug, Error)]
+pub enum VerifyError {
+    /// It cannot be read as a bundle.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It can be read, and a check failed.
+    #[error("check {name} failed: {0}", name = .0.name())]
+    Check(#[from] CheckError),
+}
+
+/// Checks a bundle file against the pins.
+///
+/// # Errors
+/// [`VerifyError::Read`] where it is no bundle, [`VerifyError::Check`] naming the first check that failed.
+pub fn verify_bundle(file: &[u8], pins: &Pins) -> Result<Report, VerifyError> {
+    let (bundle, digest) = Bundle::decode(file)?;
+    let mut facts = check_ledger(&bundle, pins)?;
+    check_transaction(&bundle, &mut facts)?;
+    check_batch(&bundle, &mut facts)?;
+    check_history(&bundle, &mut facts)?;
+    check_base(&bundle, pins, &mut facts)?;
+    debug_assert!(file.starts_with(MAGIC));
+    if sha256(&file[..file.len() - 32]) != digest {
+        return Err(CheckError::FileDigest.into());
+    }
+    Ok(Report::of(facts, pins))
+}
+
+fn check_ledger(bundle: &Bundle, pins: &Pins) -> Result<Facts, CheckError> {
+    let manifest = GenesisManifest::decode(&bundle.manifest).map_err(CheckError::Manifest)?;
+    let chain_id = ChainId(sha256(&bundle.manifest));
+    if let Some(pinned) = pins.chain_id.filter(|pinned| *pinned != chain_id) {
+        return Err(CheckError::ChainId { pinned, found: chain_id });
+    }
+    manifest.ruleset().map_err(CheckError::Ruleset)?;
+    let network = base::network(&manifest.base).map_err(CheckError::BaseNetwork)?;
+    Ok(Facts::new(chain_id, manifest, network))
+}
+
+fn check_transaction(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckError> {
+    let signed = assent_core::log::LoggedTransaction {
+        body: bundle.body.clone(),
+        authorizations: bundle.authorizations.clone(),
+    }
+    .to_proto();
+    let transaction = decode_transaction(&facts.chain_id, &signed)?;
+    let entry = Entry::decode(&bundle.entry).map_err(CheckError::Entry)?;
+    if entry.transaction_id != transaction.id {
+        return Err(CheckError::TransactionId { entry: entry.transaction_id, found: transaction.id });
+    }
+    if entry.authorizations_hash != transaction.authorizations_hash() {
+        return Err(CheckError::Authorizations);
+    }
+    if entry.time_ms >= transaction.expires_at_ms {
+        return Err(CheckError::Expired);
+    }
+    let leaves = bundle
+        .outcome_leaves
+        .iter()
+        .map(|leaf| OutcomeLeaf::decode(leaf).map_err(CheckError::OutcomeLeaf))
+        .collect::<Result<Vec<_>, _>>()?;
+    if outcome_root(&leaves) != entry.outcome_root {
+        return Err(CheckError::OutcomeRoot);
+    }
+    check_outcome_form(&transaction, &leaves)?;
+    let details = check_details(bundle, &leaves)?;
+    facts.transaction = Some(transaction);
+    facts.entry = Some(entry);
+    facts.leaves = leaves;
+    facts.details = details;
+    Ok(())
+}
+
+fn decode_transaction(
+    chain: &ChainId,
+    signed: &proto::SignedTransaction,
+) -> Result<Transaction, CheckError> {
+    let transaction = Transaction::decode(chain, signed).map_err(|error| match error {
+        TransactionError::NotSenderKey { .. } | TransactionError::AuthorizationCount { .. } => {
+            CheckError::SenderSignature(error)
+        }
+        other => CheckError::Transaction(other),
+    })?;
+    transaction.verify_signatures().map_err(CheckError::SenderSignature)?;
+    Ok(transaction)
+}
+
+/// An outcome that no execution of the transaction could have.
+fn check_outcome_form(transaction: &Transaction, leaves: &[OutcomeLeaf]) -> Result<(), CheckError> {
+    use OutcomeKind::*;
+    let one = |kinds: &[OutcomeKind], object: Option<&[u8; 32]>| match leaves {
+        [leaf] if kinds.contains(&leaf.kind) && object.is_none_or(|object| *object == leaf.object) => Ok(()),
+        _ => Err(CheckError::OutcomeForm("its leaf is not of the transaction's act and object")),
+    };
+    match &transaction.act {
+        Act::OpenAccount(_) => one(&[AccountOpened], transaction.sender.as_ref().map(|sender| &sender.0)),
+        Act::GrantConsent { .. } => one(&[ConsentGranted], Some(&transaction.id.0)),
+        Act::RevokeConsent(_) => one(&[ConsentRevoked, RevocationWithoutEffect], None),
+        Act::RecordAccess { subject, .. } => one(&[AccessCovered, AccessUncovered], Some(&subject.0)),
+        Act::RequestAccess { subjects, .. } => {
+            let matches = subjects.len() == leaves.len()
+                && subjects.iter().zip(leaves).all(|(subject, leaf)| {
+                    [AccessPermitted, AccessDenied].contains(&leaf.kind) && leaf.object == subject.0
+                });
+            if matches {
+                Ok(())
+            } else {
+                Err(CheckError::OutcomeForm("its leaves are not one decision for each subject, in order"))
+            }
+        }
+    }
+}
+
+fn check_details(bundle: &Bundle, leaves: &[OutcomeLeaf]) -> Result<Vec<Detail>, CheckError> {
+    if !bundle.details.is_empty() && bundle.details.len() != leaves.len() {
+        let problem = format!("{} details for {} leaves", bundle.details.len(), leaves.len());
+        return Err(CheckError::Detail { index: leaves.len(), problem });
+    }
+    bundle
+        .details
+        .iter()
+        .zip(leaves)
+        .enumerate()
+        .map(|(index, (bytes, leaf))| {
+            let failed = |problem: String| CheckError::Detail { index, problem };
+            let detail = Detail::decode(bytes).map_err(|error| failed(error.to_string()))?;
+            if sha256(bytes) == leaf.detail_hash {
+                Ok(detail)
+            } else {
+                Err(failed("its hash is not the leaf's".into()))
+            }
+        })
+        .collect()
+}
+
+fn check_batch(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckError> {
+    let header = BatchHeader::decode(&bundle.header).map_err(CheckError::Header)?;
+    let manifest = &facts.manifest;
+    if header.chain_id != facts.chain_id {
+        return Err(CheckError::HeaderChain { found: header.chain_id });
+    }
+    if header.ruleset != manifest.ruleset {
+        return Err(CheckError::HeaderRuleset { expected: manifest.ruleset, found: header.ruleset });
+    }
+    if header.key_id != manifest.sequencer_key.key_id() {
+        return Err(CheckError::HeaderKey);
+    }
+    let Some(entry) = &facts.entry else { return Err(CheckError::EntryTime) };
+    let index = entry.sequence.checked_sub(header.first_sequence);
+    let Some(index) = index.filter(|index| *index < u64::from(header.entry_count)) else {
+        return Err(CheckError::SequenceRange {
+            sequence: entry.sequence,
+            first: header.first_sequence,
+            last: header.first_sequence.saturating_add(u64::from(header.entry_count)).saturating_sub(1),
+        });
+    };
+    if entry.time_ms > header.time_ms || entry.time_ms < manifest.created_ms {
+        return Err(CheckError::EntryTime);
+    }
+    verify_inclusion(
+        index,
+        u64::from(header.entry_count),
+        entry.leaf_hash(),
+        &bundle.entry_path,
+        &header.entries_root,
+    )
+    .map_err(CheckError::EntryInclusion)?;
+    manifest
+        .sequencer_key
+        .verify(&sha256(&bundle.header), &bundle.header_signature)
+        .map_err(CheckError::HeaderSignature)?;
+    facts.header = Some(header);
+    Ok(())
+}
+
+fn check_history(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckError> {
+    let record = BatchRecord::decode(&bundle.batch_record).map_err(CheckError::BatchRecord)?;
+    let Some(header) = &facts.header else { return Err(CheckError::BatchRecordHeader) };
+    if record.header_hash != header.hash() {
+        return Err(CheckError::BatchRecordHeader);
+    }
+    let checkpoint = Checkpoint::open(&bundle.checkpoint, &facts.chain_id, &facts.manifest.prover_key)
+        .map_err(CheckError::Checkpoint)?;
+    verify_inclusion(
+        header.number,
+        checkpoint.size,
+        record.leaf_hash(),
+        &bundle.history_path,
+        &checkpoint.root,
+    )
+    .map_err(CheckError::BatchInclusion)?;
+    facts.checkpoint = Some(checkpoint);
+    Ok(())
+}
+
+fn check_base(bundle: &Bundle, pins: &Pins, facts: &mut Facts) -> Result<(), CheckError> {
+    let (Some(header), Some(checkpoint)) = (&facts.header, facts.checkpoint) else {
+        return Err(CheckError::NoAnchor);
+    };
+    let anchors =
+        base::read_seals(facts.manifest.first_anchor, &bundle.anchors).map_err(CheckError::Seals)?;
+    let mut previous = 0;
+    for (index, anchor) in anchors.iter().enumerate() {
+        if anchor.payload.chain_tag != facts.chain_id.tag() {
+            return Err(CheckError::ChainTag { index });
+        }
+        if anchor.payload.size <= previous {
+            return Err(CheckError::AnchorSize { index, previous, found: anchor.payload.size });
+        }
+        if index + 1 < anchors.len() {
+            previous = anchor.payload.size;
+        }
+    }
+    let last = anchors.last().ok_or(CheckError::NoAnchor)?;
+    if previous > header.number {
+        return Err(CheckError::NotFirstAnchor { previous, batch: header.number });
+    }
+    if (last.payload.size, last.payload.root) != (checkpoint.size, checkpoint.root) {
+        return Err(CheckError::AnchorPayload);
+    }
+    if bundle.headers.is_empty() {
+        return Err(CheckError::NoHeader);
+    }
+    let chain = base::check_headers(facts.network, &bundle.headers).map_err(CheckError::BaseHeaders)?;
+    base::check_in_block(&last.txid, bundle.block_index, &bundle.block_path, &chain.first_merkle_root)
+        .map_err(CheckError::BlockInclusion)?;
+    if pins.base_block.is_some_and(|pinned| !chain.hashes.contains(&pinned)) {
+        return Err(CheckError::PinnedBlock);
+    }
+    if pins.least_work.is_some_and(|least| chain.work < least) {
+        return Err(CheckError::LeastWork);
+    }
+    facts.anchor = Some(last.clone());
+    facts.anchor_count = anchors.len();
+    facts.chain = Some(chain);
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! Everything an auditor runs: from a file to a sentence about what it proves.
+//!
+//! Pure and small: no network, no database, no async runtime. A proof bundle is checked from the transaction up to the
+//! proof of work of the base chain, one named error a check ([`CheckError`]), in this order:
+//!
+//! 1. the genesis manifest, whose hash is the chain id; the pin from outside, if there is one;
+//! 2. the transaction: canonical form, ledger, sender's signature;
+//! 3. the entry: transaction id, authorizations, outcome;
+//! 4. the batch: inclusion of the entry, the header's fields, the sequencer's signature;
+//! 5. the checkpoint: the prover's signature, inclusion of the batch;
+//! 6. the anchors: an unbroken chain of single-use seals from the manifest's outpoint, the last of which is the *first* one
+//!    that covers the batch;
+//! 7. the base chain: inclusion in a block, headers linked, proof of work, pins;
+//! 8. the digest of the file.
+//!
+//! # Why two anchored histories cannot both verify
+//! An output is spent once on a base chain, so the seals form one chain. Every link must carry a larger history than the
+//! one before, and only the first link over a batch counts for it. So for each batch one anchor on one base chain decides;
+//! its root fixes the header and the header the entries. What is left to trust is which base chain is the real one, hence
+//! the pins of [`Pins`].
+//!
+//! ```no_run
+//! let file = std::fs::read("proof.assent")?;
+//! let pins = assent_verify::Pins { chain_id: Some("41…".parse()?), ..Default::default() };
+//! let report = assent_verify::verify_bundle(&file, &pins)?;
+//! println!("{}", report.proves.join("\n"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod base;
+mod bundle;
+mod check;
+pub mod command;
+mod report;
+
+pub use bundle::{Bundle, MAX_ANCHORS, MAX_BUNDLE_BYTES, MAX_HEADERS, ReadError};
+pub use check::{CheckError, Pins, VerifyError, verify_bundle};
+pub use report::{Report, Status};
