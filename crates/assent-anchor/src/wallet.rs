@@ -4,7 +4,7 @@
 //! confirmed coins, and replacing one is making it anew.
 
 use bdk_wallet::{
-    ChangeSet, KeychainKind, SignOptions, Wallet, coin_selection::LargestFirstCoinSelection, template::Bip84,
+    ChangeSet, KeychainKind, Wallet, coin_selection::LargestFirstCoinSelection, template::Bip84,
     tx_builder::TxOrdering,
 };
 use bitcoin::{
@@ -52,6 +52,7 @@ pub enum WalletError {
 /// The wallet.
 pub struct AnchorWallet {
     wallet: Wallet,
+    master: Xpriv,
 }
 
 impl AnchorWallet {
@@ -68,7 +69,6 @@ impl AnchorWallet {
             Some(saved) => Wallet::load()
                 .descriptor(KeychainKind::External, Some(external))
                 .descriptor(KeychainKind::Internal, Some(internal))
-                .extract_keys()
                 .check_network(network)
                 .load_wallet_no_persist(saved)
                 .map_err(|error| open(&error))?
@@ -83,7 +83,7 @@ impl AnchorWallet {
                 wallet
             }
         };
-        Ok(Self { wallet })
+        Ok(Self { wallet, master })
     }
 
     /// Where funds are to be sent, and seals are paid.
@@ -155,8 +155,9 @@ impl AnchorWallet {
         }
         let mut psbt =
             builder.finish().map_err(|error| WalletError::Funds { address, problem: error.to_string() })?;
-        let options = SignOptions { trust_witness_utxo: true, ..SignOptions::default() };
-        if !self.wallet.sign(&mut psbt, options).map_err(|error| build(&error))? {
+        psbt.sign(&self.master, self.wallet.secp_ctx())
+            .map_err(|(_, errors)| WalletError::Build(format!("an input could not be signed: {errors:?}")))?;
+        if !self.wallet.try_finalize_psbt(&mut psbt).map_err(|error| build(&error))?.is_finalized() {
             return Err(WalletError::Build("not every input could be signed".into()));
         }
         let fee = psbt.fee().map_err(|error| build(&error))?.to_sat();

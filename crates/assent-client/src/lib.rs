@@ -1,0 +1,329 @@
+//! The Rust SDK: build, sign, submit with retry, follow a tier.
+//!
+//! Every receipt is checked before it is handed out: the sequencer's signature over the group, the path to the group's root,
+//! that the entry is of the transaction that was sent, and that the outcome belongs to the entry. Submitting is idempotent,
+//! so every failure after which trying again may help is tried again, with jitter, until the deadline.
+//!
+//! ```no_run
+//! use assent_client::{Client, ClientConfig, Submitted};
+//! use assent_core::signature::KeyPair;
+//! use assent_proto::v1::{AccountKind, OpenAccount, transaction_body::Act};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect(ClientConfig::new("http://127.0.0.1:7420")).await?;
+//! let key = KeyPair::from_seed([7; 32]); // yours: 32 random bytes that you keep
+//! let open = Act::OpenAccount(OpenAccount { kind: AccountKind::Patient as i32 });
+//! let transaction = client.sign(&key, open)?;
+//! match client.submit(&transaction).await? {
+//!     Submitted::Sequenced(receipt) => println!("entry {}", receipt.receipt.entry.sequence),
+//!     Submitted::Refused(refusal) => println!("refused: {}", refusal.reason),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod follow;
+mod receipt;
+mod retry;
+
+use std::{sync::Arc, time::Duration};
+
+use assent_core::{
+    AccountId, ChainId, TransactionId,
+    batch::Refusal,
+    codec::sha256,
+    manifest::GenesisManifest,
+    signature::KeyPair,
+    transaction::sign_body,
+};
+use assent_proto::v1::{
+    self as proto, prover_service_client::ProverServiceClient, sequencer_service_client::SequencerServiceClient,
+    transaction_body::Act,
+};
+use thiserror::Error;
+use tonic::{Status, transport::{Channel, Endpoint}};
+
+pub use receipt::{ReceiptError, Sequenced};
+
+/// Bytes of one answer: the largest bundle.
+const MAX_ANSWER_BYTES: usize = 65 * 1024 * 1024;
+
+/// How to reach a ledger.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// The sequencer's address, such as `http://127.0.0.1:7420`.
+    pub sequencer: String,
+    /// The prover's address. The same as the sequencer's where one process runs both.
+    pub prover: String,
+    /// The ledger that is meant. Without it, whatever ledger the node says it serves is believed.
+    pub chain: Option<ChainId>,
+    /// How long one submission or question may take, tries included.
+    pub deadline: Duration,
+    /// How far ahead transactions expire.
+    pub validity: Duration,
+}
+
+impl ClientConfig {
+    /// A node that runs sequencer and prover at one address.
+    #[must_use]
+    pub fn new(node: &str) -> Self {
+        Self {
+            sequencer: node.to_owned(),
+            prover: node.to_owned(),
+            chain: None,
+            deadline: Duration::from_secs(30),
+            // Long enough for a device that submits when it is online again, short enough that a lost one is soon over.
+            validity: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+/// Why something could not be done.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// Not an address.
+    #[error("{address:?} is not an address such as http://127.0.0.1:7420: {problem}")]
+    Address {
+        /// Given.
+        address: String,
+        /// Why.
+        problem: String,
+    },
+    /// Nobody answers.
+    #[error("no answer from {address} within {seconds} s: {problem}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// Deadline.
+        seconds: u64,
+        /// The last problem.
+        problem: String,
+    },
+    /// The node serves another ledger.
+    #[error("the node serves chain {found}, not {expected}")]
+    OtherChain {
+        /// Pinned.
+        expected: ChainId,
+        /// Served.
+        found: ChainId,
+    },
+    /// The node's manifest cannot be read.
+    #[error("the node's genesis manifest cannot be read: {0}")]
+    Manifest(assent_core::codec::DecodeError),
+    /// The node answered with an error.
+    #[error("{}{}", .0.message(), assent_proto::errors::reason_of(.0).map_or_else(String::new, |reason| format!(" ({reason})")))]
+    Node(Box<Status>),
+    /// The node's answer does not hold. Keep it: it may be evidence.
+    #[error("the node's receipt does not hold: {0}")]
+    Receipt(#[from] ReceiptError),
+    /// The node's answer lacks something.
+    #[error("the node's answer lacks {0}")]
+    Incomplete(&'static str),
+    /// The operating system has no random bytes.
+    #[error("no random bytes: {0}")]
+    Random(String),
+}
+
+impl From<Status> for ClientError {
+    fn from(status: Status) -> Self {
+        Self::Node(Box::new(status))
+    }
+}
+
+/// What became of a submission.
+#[derive(Clone, Debug)]
+pub enum Submitted {
+    /// Sequenced and durable; the receipt has been checked.
+    Sequenced(Box<Sequenced>),
+    /// The rules do not let it in; the sequencer signed that.
+    Refused(Refusal),
+}
+
+/// A client of one ledger. Clones share the connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    config: Arc<ClientConfig>,
+    manifest: Arc<GenesisManifest>,
+    chain_id: ChainId,
+    sequencer: SequencerServiceClient<Channel>,
+    prover: ProverServiceClient<Channel>,
+}
+
+impl Client {
+    /// Connects, and asks which ledger the node serves.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
+        let sequencer =
+            SequencerServiceClient::new(channel(&config.sequencer)?).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let prover = ProverServiceClient::new(channel(&config.prover)?).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let ledger = retry::until(&config.sequencer, config.deadline, || {
+            let mut sequencer = sequencer.clone();
+            async move { Ok(sequencer.get_ledger(proto::GetLedgerRequest {}).await?.into_inner()) }
+        })
+        .await?;
+        let manifest = GenesisManifest::decode(&ledger.manifest).map_err(ClientError::Manifest)?;
+        let found = ChainId(sha256(&ledger.manifest));
+        if let Some(expected) = config.chain.filter(|expected| *expected != found) {
+            return Err(ClientError::OtherChain { expected, found });
+        }
+        Ok(Self { config: Arc::new(config), manifest: Arc::new(manifest), chain_id: found, sequencer, prover })
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn chain_id(&self) -> ChainId {
+        self.chain_id
+    }
+
+    /// Its manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &GenesisManifest {
+        &self.manifest
+    }
+
+    /// Builds and signs a transaction: random salt, expiring after the configured validity by the local clock.
+    ///
+    /// # Errors
+    /// [`ClientError::Random`].
+    pub fn sign(&self, key: &KeyPair, act: Act) -> Result<proto::SignedTransaction, ClientError> {
+        Ok(sign_body(&self.body(Some(key.public().account_id()), act)?, Some(key)))
+    }
+
+    /// Builds a revocation by code: no account, no key.
+    ///
+    /// # Errors
+    /// [`ClientError::Random`].
+    pub fn revocation_by_code(&self, code: &[u8; 32]) -> Result<proto::SignedTransaction, ClientError> {
+        let by = proto::revoke_consent::By::RevocationCode(code.to_vec());
+        let act = Act::RevokeConsent(proto::RevokeConsent { by: Some(by) });
+        Ok(sign_body(&self.body(None, act)?, None))
+    }
+
+    fn body(&self, sender: Option<AccountId>, act: Act) -> Result<proto::TransactionBody, ClientError> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let expires = now + self.config.validity;
+        Ok(proto::TransactionBody {
+            chain_id: self.chain_id.0.to_vec(),
+            sender: sender.map_or_else(Vec::new, |sender| sender.0.to_vec()),
+            salt: random_bytes::<32>()?.to_vec(),
+            expires_at_ms: u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
+            act: Some(act),
+        })
+    }
+
+    /// Submits, and tries again where that may help. The same transaction always gets the same receipt.
+    ///
+    /// # Errors
+    /// [`ClientError`]; after [`ClientError::Unreachable`] it is not known whether it was sequenced: submit it again.
+    pub async fn submit(&self, transaction: &proto::SignedTransaction) -> Result<Submitted, ClientError> {
+        let response = retry::until(&self.config.sequencer, self.config.deadline, || {
+            let (mut sequencer, transaction) = (self.sequencer.clone(), transaction.clone());
+            async move {
+                let request = proto::SubmitRequest { transaction: Some(transaction) };
+                Ok(sequencer.submit(request).await?.into_inner())
+            }
+        })
+        .await?;
+        let id = TransactionId::of_body(&transaction.body);
+        match response.result.ok_or(ClientError::Incomplete("a result"))? {
+            proto::submit_response::Result::Sequenced(sequenced) => {
+                let checked = receipt::check(&self.manifest, self.chain_id, id, &sequenced)?;
+                Ok(Submitted::Sequenced(Box::new(checked)))
+            }
+            proto::submit_response::Result::Refusal(refusal) => {
+                Ok(Submitted::Refused(receipt::check_refusal(&self.manifest, self.chain_id, id, &refusal)?))
+            }
+        }
+    }
+
+    /// The receipt of a transaction that was sequenced earlier, the transaction, and whether its batch is sealed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn transaction(
+        &self,
+        id: TransactionId,
+    ) -> Result<(Sequenced, proto::SignedTransaction, bool), ClientError> {
+        let response = retry::until(&self.config.sequencer, self.config.deadline, || {
+            let mut sequencer = self.sequencer.clone();
+            let request = proto::GetTransactionRequest { transaction_id: id.0.to_vec() };
+            async move { Ok(sequencer.get_transaction(request).await?.into_inner()) }
+        })
+        .await?;
+        let sequenced = response.sequenced.ok_or(ClientError::Incomplete("a receipt"))?;
+        let transaction = response.transaction.ok_or(ClientError::Incomplete("the transaction"))?;
+        if TransactionId::of_body(&transaction.body) != id {
+            return Err(ReceiptError::OtherTransaction.into());
+        }
+        Ok((receipt::check(&self.manifest, self.chain_id, id, &sequenced)?, transaction, response.sealed))
+    }
+
+    /// A consent as it stands.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn consent(&self, id: TransactionId) -> Result<proto::GetConsentResponse, ClientError> {
+        retry::until(&self.config.sequencer, self.config.deadline, || {
+            let mut sequencer = self.sequencer.clone();
+            let request = proto::GetConsentRequest { consent_id: id.0.to_vec() };
+            async move { Ok(sequencer.get_consent(request).await?.into_inner()) }
+        })
+        .await
+    }
+
+    /// An account as it stands.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn account(&self, id: AccountId) -> Result<proto::GetAccountResponse, ClientError> {
+        retry::until(&self.config.sequencer, self.config.deadline, || {
+            let mut sequencer = self.sequencer.clone();
+            let request = proto::GetAccountRequest { account_id: id.0.to_vec() };
+            async move { Ok(sequencer.get_account(request).await?.into_inner()) }
+        })
+        .await
+    }
+
+    /// The proof bundle of an anchored transaction.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn bundle(&self, id: TransactionId, open_details: bool) -> Result<Vec<u8>, ClientError> {
+        retry::until(&self.config.prover, self.config.deadline, || {
+            let mut prover = self.prover.clone();
+            let request = proto::GetBundleRequest { transaction_id: id.0.to_vec(), open_details };
+            async move { Ok(prover.get_bundle(request).await?.into_inner().bundle) }
+        })
+        .await
+    }
+
+    /// How far the prover has come.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn prover_status(&self) -> Result<proto::GetProverStatusResponse, ClientError> {
+        retry::until(&self.config.prover, self.config.deadline, || {
+            let mut prover = self.prover.clone();
+            async move { Ok(prover.get_prover_status(proto::GetProverStatusRequest {}).await?.into_inner()) }
+        })
+        .await
+    }
+}
+
+fn channel(address: &str) -> Result<Channel, ClientError> {
+    let endpoint = Endpoint::from_shared(address.to_owned())
+        .map_err(|error| ClientError::Address { address: address.to_owned(), problem: error.to_string() })?;
+    Ok(endpoint.connect_timeout(Duration::from_secs(5)).connect_lazy())
+}
+
+/// Random bytes from the operating system.
+///
+/// # Errors
+/// [`ClientError::Random`].
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], ClientError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| ClientError::Random(error.to_string()))?;
+    Ok(bytes)
+}
