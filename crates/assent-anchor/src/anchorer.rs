@@ -6,7 +6,10 @@ use std::{
 };
 
 use assent_core::{ChainId, Hash, anchor::AnchorPayload, manifest::OutPoint, note::Checkpoint};
-use assent_verify::{MAX_HEADERS, base::{Anchor, block_path}};
+use assent_verify::{
+    MAX_HEADERS,
+    base::{Anchor, block_path},
+};
 use bdk_wallet::{ChangeSet, chain::Merge};
 use bitcoin::{
     Block, BlockHash, Network, Transaction,
@@ -48,7 +51,9 @@ pub enum AnchorError {
     #[error("the anchoring storage is corrupt: {0}")]
     Corrupt(String),
     /// The node is on another chain.
-    #[error("the base chain's node follows another chain: it has none of our headers down to height {height}")]
+    #[error(
+        "the base chain's node follows another chain: it has none of our headers down to height {height}"
+    )]
     OtherChain {
         /// Where our headers begin.
         height: u32,
@@ -215,7 +220,11 @@ impl Anchorer {
     ///
     /// # Errors
     /// [`AnchorError`].
-    pub fn open(config: AnchorConfig, rpc: BitcoinRpc, store: Arc<dyn AnchorStore>) -> Result<Self, AnchorError> {
+    pub fn open(
+        config: AnchorConfig,
+        rpc: BitcoinRpc,
+        store: Arc<dyn AnchorStore>,
+    ) -> Result<Self, AnchorError> {
         let (saved, wallet_rows) = load_wallet(store.as_ref())?;
         let wallet = AnchorWallet::open(&config.seed, config.network, saved)?;
         let tip = follow::read_tip(store.as_ref())?;
@@ -226,7 +235,8 @@ impl Anchorer {
         let outbox = load_outbox(store.as_ref(), seals.len() as u64)?;
         let seen =
             Seen { seals, tip_height: tip.map_or(0, |tip| tip.height), balance_sat: wallet.spendable_sat() };
-        let view = AnchorView { seen: RwLock::new(seen), changes: watch::Sender::new(0), store: store.clone() };
+        let view =
+            AnchorView { seen: RwLock::new(seen), changes: watch::Sender::new(0), store: store.clone() };
         Ok(Self { config, rpc, store, wallet, wallet_rows, tip, outbox, view: Arc::new(view) })
     }
 
@@ -260,7 +270,8 @@ impl Anchorer {
 
     fn save(&mut self, mut changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), AnchorError> {
         if let Some(staged) = self.wallet.take_staged() {
-            let json = serde_json::to_vec(&staged).map_err(|error| AnchorError::Corrupt(error.to_string()))?;
+            let json =
+                serde_json::to_vec(&staged).map_err(|error| AnchorError::Corrupt(error.to_string()))?;
             changes.push((keys::wallet(self.wallet_rows), Some(json)));
             self.wallet_rows += 1;
             changes.push((keys::WALLET_COUNT.to_vec(), Some(self.wallet_rows.to_be_bytes().to_vec())));
@@ -388,8 +399,8 @@ impl Anchorer {
     }
 
     async fn broadcast(&self, row: &OutboxRow) -> Result<(), AnchorError> {
-        let transaction: Transaction =
-            deserialize(&row.transaction).map_err(|error| AnchorError::Corrupt(format!("outbox: {error}")))?;
+        let transaction: Transaction = deserialize(&row.transaction)
+            .map_err(|error| AnchorError::Corrupt(format!("outbox: {error}")))?;
         match self.rpc.send(&transaction).await {
             Ok(_) => Ok(()),
             Err(error) => match error.code() {
@@ -425,16 +436,17 @@ impl Anchorer {
             // Pays for the relay of both (BIP 125 rule 4), with a margin.
             fee_rate = fee_rate.max(last.fee_rate + last.fee_rate.div_ceil(4) + 250);
             if fee_rate > self.config.max_fee_rate || self.outbox.len() >= MAX_VERSIONS as usize {
-                tracing::warn!(fee_rate, cap = self.config.max_fee_rate, "anchor waits: its fee is at the cap");
+                tracing::warn!(
+                    fee_rate,
+                    cap = self.config.max_fee_rate,
+                    "anchor waits: its fee is at the cap"
+                );
                 return Ok(());
             }
         }
         let (index, seal) = self.open_seal();
         let payload = AnchorPayload::new(&self.config.chain_id, checkpoint.size, checkpoint.root).encode();
-        let outpoint = bitcoin::OutPoint {
-            txid: bitcoin::Txid::from_byte_array(seal.txid),
-            vout: seal.vout,
-        };
+        let outpoint = bitcoin::OutPoint { txid: bitcoin::Txid::from_byte_array(seal.txid), vout: seal.vout };
         let (transaction, fee_sat) =
             self.wallet.make(Some((outpoint, &payload)), fee_rate, tip.height + 1)?;
         let row = OutboxRow {
@@ -507,8 +519,11 @@ fn load_outbox(store: &dyn AnchorStore, index: u64) -> Result<Vec<OutboxRow>, An
 
 /// Merges what the wallet staged over time into one row, so that it does not grow with every start.
 fn load_wallet(store: &dyn AnchorStore) -> Result<(Option<ChangeSet>, u64), AnchorError> {
-    let Some(count) = store.get(keys::WALLET_COUNT).map_err(AnchorError::Store)? else { return Ok((None, 0)) };
-    let count = count.try_into().map(u64::from_be_bytes).map_err(|_| AnchorError::Corrupt("wallet".into()))?;
+    let Some(count) = store.get(keys::WALLET_COUNT).map_err(AnchorError::Store)? else {
+        return Ok((None, 0));
+    };
+    let count =
+        count.try_into().map(u64::from_be_bytes).map_err(|_| AnchorError::Corrupt("wallet".into()))?;
     let corrupt = |error: serde_json::Error| AnchorError::Corrupt(format!("wallet: {error}"));
     let mut merged: Option<ChangeSet> = None;
     for number in 0..count {

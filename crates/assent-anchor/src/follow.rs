@@ -32,8 +32,8 @@ pub(crate) fn read_tip(store: &dyn AnchorStore) -> Result<Option<Tip>, AnchorErr
     let height = <[u8; 4]>::try_from(bytes.as_slice())
         .map(u32::from_be_bytes)
         .map_err(|_| AnchorError::Corrupt("tip".into()))?;
-    let header =
-        read_header(store, height)?.ok_or_else(|| AnchorError::Corrupt(format!("header {height} is missing")))?;
+    let header = read_header(store, height)?
+        .ok_or_else(|| AnchorError::Corrupt(format!("header {height} is missing")))?;
     Ok(Some(Tip { height, hash: header.block_hash() }))
 }
 

@@ -18,8 +18,8 @@
 mod anchorer;
 mod base;
 mod follow;
-pub mod rpc;
 mod rows;
+pub mod rpc;
 pub mod wallet;
 
 pub use anchorer::{AnchorConfig, AnchorError, AnchorProof, AnchorView, Anchorer, SealStatus};

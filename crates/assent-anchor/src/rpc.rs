@@ -135,7 +135,11 @@ impl BitcoinRpc {
         Ok(Self { http, url: parsed.into(), auth })
     }
 
-    async fn call<T: for<'de> Deserialize<'de>>(&self, method: &'static str, params: Value) -> Result<T, RpcError> {
+    async fn call<T: for<'de> Deserialize<'de>>(
+        &self,
+        method: &'static str,
+        params: Value,
+    ) -> Result<T, RpcError> {
         let transport = |source| RpcError::Transport { url: self.url.clone(), source };
         let mut request = self.http.post(&self.url);
         if let Some((user, password)) = &self.auth {

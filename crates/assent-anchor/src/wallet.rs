@@ -8,8 +8,8 @@ use bdk_wallet::{
     tx_builder::TxOrdering,
 };
 use bitcoin::{
-    Amount, Block, FeeRate, Network, OutPoint, ScriptBuf, Sequence, Transaction, bip32::Xpriv, hashes::Hash as _,
-    script::PushBytesBuf,
+    Amount, Block, FeeRate, Network, OutPoint, ScriptBuf, Sequence, Transaction, bip32::Xpriv,
+    hashes::Hash as _, script::PushBytesBuf,
 };
 use thiserror::Error;
 
@@ -42,7 +42,9 @@ pub enum WalletError {
         problem: String,
     },
     /// The seal is not ours to spend.
-    #[error("the wallet does not know the seal {0}; it was funded with another key, or before the wallet's birthday")]
+    #[error(
+        "the wallet does not know the seal {0}; it was funded with another key, or before the wallet's birthday"
+    )]
     UnknownSeal(OutPoint),
     /// Building or signing failed.
     #[error("the anchor cannot be made: {0}")]
@@ -112,7 +114,10 @@ impl AnchorWallet {
         let tip = self.wallet.latest_checkpoint();
         let relevant = block.txdata.iter().any(|transaction| {
             transaction.output.iter().any(|output| self.wallet.is_mine(output.script_pubkey.clone()))
-                || transaction.input.iter().any(|input| self.wallet.get_tx(input.previous_output.txid).is_some())
+                || transaction
+                    .input
+                    .iter()
+                    .any(|input| self.wallet.get_tx(input.previous_output.txid).is_some())
         });
         if height == 0 || (!relevant && tip.height() < height) {
             return Ok(());

@@ -29,19 +29,18 @@ mod retry;
 use std::{sync::Arc, time::Duration};
 
 use assent_core::{
-    AccountId, ChainId, TransactionId,
-    batch::Refusal,
-    codec::sha256,
-    manifest::GenesisManifest,
-    signature::KeyPair,
-    transaction::sign_body,
+    AccountId, ChainId, TransactionId, batch::Refusal, codec::sha256, manifest::GenesisManifest,
+    signature::KeyPair, transaction::sign_body,
 };
 use assent_proto::v1::{
-    self as proto, prover_service_client::ProverServiceClient, sequencer_service_client::SequencerServiceClient,
-    transaction_body::Act,
+    self as proto, prover_service_client::ProverServiceClient,
+    sequencer_service_client::SequencerServiceClient, transaction_body::Act,
 };
 use thiserror::Error;
-use tonic::{Status, transport::{Channel, Endpoint}};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
 
 pub use receipt::{ReceiptError, Sequenced};
 
@@ -155,9 +154,10 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
-        let sequencer =
-            SequencerServiceClient::new(channel(&config.sequencer)?).max_decoding_message_size(MAX_ANSWER_BYTES);
-        let prover = ProverServiceClient::new(channel(&config.prover)?).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let sequencer = SequencerServiceClient::new(channel(&config.sequencer)?)
+            .max_decoding_message_size(MAX_ANSWER_BYTES);
+        let prover =
+            ProverServiceClient::new(channel(&config.prover)?).max_decoding_message_size(MAX_ANSWER_BYTES);
         let ledger = retry::until(&config.sequencer, config.deadline, || {
             let mut sequencer = sequencer.clone();
             async move { Ok(sequencer.get_ledger(proto::GetLedgerRequest {}).await?.into_inner()) }
@@ -168,7 +168,13 @@ impl Client {
         if let Some(expected) = config.chain.filter(|expected| *expected != found) {
             return Err(ClientError::OtherChain { expected, found });
         }
-        Ok(Self { config: Arc::new(config), manifest: Arc::new(manifest), chain_id: found, sequencer, prover })
+        Ok(Self {
+            config: Arc::new(config),
+            manifest: Arc::new(manifest),
+            chain_id: found,
+            sequencer,
+            prover,
+        })
     }
 
     /// The ledger.

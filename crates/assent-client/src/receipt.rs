@@ -70,12 +70,15 @@ pub(crate) fn check(
     let path = signed
         .path
         .iter()
-        .map(|hash| Hash::try_from(hash.as_slice()).map_err(|_| ReceiptError::Incomplete("a hash of 32 bytes")))
+        .map(|hash| {
+            Hash::try_from(hash.as_slice()).map_err(|_| ReceiptError::Incomplete("a hash of 32 bytes"))
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let leaf = leaf_hash(&signed.receipt);
     verify_inclusion(signed.index.into(), statement.count.into(), leaf, &path, &statement.receipts_root)?;
     manifest.sequencer_key.verify(&statement.signing_hash(), &signature(&signed.signature)?)?;
-    let leaves = message.outcome_leaves.iter().map(|leaf| OutcomeLeaf::decode(leaf)).collect::<Result<Vec<_>, _>>()?;
+    let leaves =
+        message.outcome_leaves.iter().map(|leaf| OutcomeLeaf::decode(leaf)).collect::<Result<Vec<_>, _>>()?;
     if outcome_root(&leaves) != receipt.entry.outcome_root {
         return Err(ReceiptError::Outcome);
     }

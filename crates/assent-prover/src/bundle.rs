@@ -43,7 +43,9 @@ pub(crate) fn make(shared: &Shared, id: &TransactionId, open_details: bool) -> R
     let batch = store.batch(row.batch_number)?.ok_or(BundleError::Unknown)?;
     let header = BatchHeader::decode(&batch.header)?;
     let anchor = shared.anchors.proof(row.batch_number)?.ok_or(BundleError::NotAnchored)?;
-    let checkpoint = store.checkpoint(anchor.size)?.ok_or(BundleError::Inconsistent("no checkpoint of the anchor's size"))?;
+    let checkpoint = store
+        .checkpoint(anchor.size)?
+        .ok_or(BundleError::Inconsistent("no checkpoint of the anchor's size"))?;
     let record = store.record(row.position)?;
     let logged = record
         .transactions
@@ -66,7 +68,11 @@ pub(crate) fn make(shared: &Shared, id: &TransactionId, open_details: bool) -> R
         authorizations: logged.authorizations,
         entry: row.entry.encode(),
         outcome_leaves: row.leaves.iter().map(|leaf| leaf.encode()).collect(),
-        details: if open_details { row.details.iter().map(|detail| detail.encode()).collect() } else { Vec::new() },
+        details: if open_details {
+            row.details.iter().map(|detail| detail.encode()).collect()
+        } else {
+            Vec::new()
+        },
         entry_path,
         batch_record: BatchRecord::without_state(header.hash()).encode(),
         header: batch.header,

@@ -75,7 +75,8 @@ async fn follow(
     let connecting = async {
         let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
         let mut client = SequencerServiceClient::new(channel).max_decoding_message_size(MAX_BATCH_MESSAGE);
-        let ledger = client.get_ledger(proto::GetLedgerRequest {}).await.map_err(|status| status.to_string())?;
+        let ledger =
+            client.get_ledger(proto::GetLedgerRequest {}).await.map_err(|status| status.to_string())?;
         Ok::<(SequencerServiceClient<Channel>, Vec<u8>), String>((client, ledger.into_inner().manifest))
     };
     let (mut client, manifest) = tokio::select! {
@@ -88,7 +89,9 @@ async fn follow(
     let found = ChainId(sha256(&manifest));
     let expected = shared.config.manifest.chain_id();
     if found != expected {
-        return Ok(Ended::Disconnected(format!("it serves chain {found}, this prover is of chain {expected}")));
+        return Ok(Ended::Disconnected(format!(
+            "it serves chain {found}, this prover is of chain {expected}"
+        )));
     }
     let from_batch = *shared.batches.borrow();
     let mut stream = match client.stream_batches(proto::StreamBatchesRequest { from_batch }).await {
@@ -138,7 +141,12 @@ fn halt(shared: &Shared, why: String) {
 }
 
 /// Writes the report beside the database, whole, then halts.
-fn report(shared: &Shared, batch: u64, sent: &proto::SealedBatch, difference: &str) -> Result<(), ProverError> {
+fn report(
+    shared: &Shared,
+    batch: u64,
+    sent: &proto::SealedBatch,
+    difference: &str,
+) -> Result<(), ProverError> {
     let report = HaltReport {
         chain_id: shared.config.manifest.chain_id().to_string(),
         batch,

@@ -128,8 +128,11 @@ impl Prover {
         let store = Arc::new(LedgerStore::open(&config.path, Role::Prover, &config.manifest.chain_id())?);
         let follower = reexecute::Follower::open(config.manifest.clone(), config.key.clone(), store.clone())?;
         let rpc = assent_anchor::rpc::BitcoinRpc::new(&config.base_url)?;
-        let anchorer =
-            assent_anchor::Anchorer::open(config.anchor.clone(), rpc, Arc::new(anchoring::Rows(store.clone())))?;
+        let anchorer = assent_anchor::Anchorer::open(
+            config.anchor.clone(),
+            rpc,
+            Arc::new(anchoring::Rows(store.clone())),
+        )?;
         let shared = Arc::new(Shared {
             anchors: anchorer.view(),
             batches: watch::Sender::new(follower.next_batch()),

@@ -183,8 +183,7 @@ fn check_signatures(records: &[LogRecord], decoded: &[Vec<Transaction>]) -> Resu
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let share = checks.len().div_ceil(workers).max(1);
     let bad = thread::scope(|scope| {
-        let threads: Vec<_> =
-            checks.chunks(share).map(|part| scope.spawn(|| verify_all(part))).collect();
+        let threads: Vec<_> = checks.chunks(share).map(|part| scope.spawn(|| verify_all(part))).collect();
         let answers = threads.into_iter().flat_map(|thread| match thread.join() {
             Ok(answers) => answers,
             Err(panic) => std::panic::resume_unwind(panic),

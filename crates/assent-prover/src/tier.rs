@@ -37,7 +37,11 @@ pub(crate) fn status(shared: &Shared, id: &TransactionId) -> Result<Option<TierS
 pub(crate) fn is_news(last: Option<&TierStatus>, now: &TierStatus) -> bool {
     let Some(last) = last else { return true };
     let settled = last.tier == Tier::Confirmed as i32 && now.tier == last.tier;
-    if settled { last.anchor_txid != now.anchor_txid || last.anchor_height != now.anchor_height } else { last != now }
+    if settled {
+        last.anchor_txid != now.anchor_txid || last.anchor_height != now.anchor_height
+    } else {
+        last != now
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,11 @@ use assent_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::{QUEUE_CAPACITY, answer::Answer, executor::{Executor, Halt}};
+use crate::{
+    QUEUE_CAPACITY,
+    answer::Answer,
+    executor::{Executor, Halt},
+};
 
 /// Signatures checked together. Past this the batch equation saves little more, and one bad one costs all others a second
 /// check.
@@ -83,7 +87,8 @@ fn verify_loop(incoming: &Mutex<Receiver<Submission>>, verified: &SyncSender<Sub
             }
             batch.extend(std::iter::from_fn(|| receiver.try_recv().ok()).take(VERIFY_BATCH - 1));
         }
-        let checks: Vec<_> = batch.iter().map(|submission| submission.transaction.signature_check()).collect();
+        let checks: Vec<_> =
+            batch.iter().map(|submission| submission.transaction.signature_check()).collect();
         let mut answers = verify_all(&checks.concat()).into_iter();
         for (submission, checks) in batch.into_iter().zip(checks) {
             // One answer for each signature of the transaction, in order.

@@ -108,8 +108,10 @@ impl Executor {
             let replay = |source| OpenError::Replay { position, source };
             let record = executor.store.record(position)?;
             let transactions = executor.machine.decode_record(&record).map_err(replay)?;
-            let output =
-                executor.machine.apply_record(executor.store.as_ref(), &record, &transactions).map_err(replay)?;
+            let output = executor
+                .machine
+                .apply_record(executor.store.as_ref(), &record, &transactions)
+                .map_err(replay)?;
             let signature = executor.store.group_signature(position)?;
             executor.publish(output, signature)?;
         }

@@ -24,13 +24,8 @@ use std::{
 };
 
 use assent_core::{
-    batch::BaseBlock,
-    codec::DecodeError,
-    machine::Fault,
-    manifest::GenesisManifest,
-    ruleset::RulesetError,
-    seal::SealPolicy,
-    signature::KeyPair,
+    batch::BaseBlock, codec::DecodeError, machine::Fault, manifest::GenesisManifest, ruleset::RulesetError,
+    seal::SealPolicy, signature::KeyPair,
 };
 use assent_store::StoreError;
 use thiserror::Error;

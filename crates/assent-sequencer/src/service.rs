@@ -47,7 +47,9 @@ fn internal(error: impl std::error::Error + 'static) -> Status {
 
 fn invalid(error: TransactionError) -> Status {
     match &error {
-        TransactionError::Field { field, problem } => errors::field_error(error.reason(), field, problem.as_str()),
+        TransactionError::Field { field, problem } => {
+            errors::field_error(error.reason(), field, problem.as_str())
+        }
         other => errors::error(Code::InvalidArgument, other.reason(), other.to_string()),
     }
 }
@@ -82,7 +84,8 @@ impl SequencerApi {
         };
         let transaction = Transaction::decode(&self.manifest.chain_id(), signed).map_err(invalid)?;
         let (reply, answered) = oneshot::channel();
-        let stopping = || errors::retry_later(Code::Unavailable, "STOPPING", "the node is stopping", RETRY_AFTER);
+        let stopping =
+            || errors::retry_later(Code::Unavailable, "STOPPING", "the node is stopping", RETRY_AFTER);
         self.admit.try_send(Submission { transaction, reply }).map_err(|_| stopping())?;
         match answered.await.map_err(|_| stopping())? {
             Reply::Invalid(error) => Err(invalid(error)),
@@ -91,7 +94,9 @@ impl SequencerApi {
             }
             Reply::Answer(answer) => {
                 let sequenced = answer.to_proto().ok_or_else(|| not_found("NOT_FOUND", "transaction"))?;
-                Ok(proto::SubmitResponse { result: Some(proto::submit_response::Result::Sequenced(sequenced)) })
+                Ok(proto::SubmitResponse {
+                    result: Some(proto::submit_response::Result::Sequenced(sequenced)),
+                })
             }
             Reply::Refusal { refusal, signature, reason } => Ok(proto::SubmitResponse {
                 result: Some(proto::submit_response::Result::Refusal(proto::SignedRefusal {
@@ -135,7 +140,10 @@ fn sealed_batch(view: &View, number: u64) -> Result<Option<proto::SealedBatch>, 
 
 #[tonic::async_trait]
 impl SequencerService for SequencerApi {
-    async fn submit(&self, request: Request<proto::SubmitRequest>) -> Result<Response<proto::SubmitResponse>, Status> {
+    async fn submit(
+        &self,
+        request: Request<proto::SubmitRequest>,
+    ) -> Result<Response<proto::SubmitResponse>, Status> {
         let signed = request
             .into_inner()
             .transaction
@@ -164,7 +172,8 @@ impl SequencerService for SequencerApi {
         Ok(Response::new(response))
     }
 
-    type StreamBatchesStream = Pin<Box<dyn Stream<Item = Result<proto::StreamBatchesResponse, Status>> + Send>>;
+    type StreamBatchesStream =
+        Pin<Box<dyn Stream<Item = Result<proto::StreamBatchesResponse, Status>> + Send>>;
 
     async fn stream_batches(
         &self,
@@ -256,7 +265,8 @@ impl SequencerService for SequencerApi {
                 let account: AccountRecord = api
                     .record(StateKey::account(id))?
                     .ok_or_else(|| not_found("ACCOUNT_NOT_FOUND", "account"))?;
-                let consents: SubjectConsents = api.record(StateKey::subject_consents(id))?.unwrap_or_default();
+                let consents: SubjectConsents =
+                    api.record(StateKey::subject_consents(id))?.unwrap_or_default();
                 Ok(proto::GetAccountResponse {
                     kind: account.kind as i32,
                     public_key: account.keys.first().map_or_else(Vec::new, |key| key.0.to_vec()),

@@ -100,7 +100,11 @@ impl View {
     }
 
     /// The transaction as it was received.
-    pub(crate) fn logged(&self, id: &TransactionId, answer: &Answer) -> Result<Option<LoggedTransaction>, StoreError> {
+    pub(crate) fn logged(
+        &self,
+        id: &TransactionId,
+        answer: &Answer,
+    ) -> Result<Option<LoggedTransaction>, StoreError> {
         if let Some((_, logged)) = self.open().transactions.get(id) {
             return Ok(Some(logged.clone()));
         }

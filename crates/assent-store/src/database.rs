@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use assent_core::{ChainId, codec::DecodeError};
 use rocksdb::{
-    BoundColumnFamily, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, DBWithThreadMode, Direction,
-    IteratorMode, MultiThreaded, Options, WriteBatch, WriteOptions,
+    BoundColumnFamily, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, DBWithThreadMode,
+    Direction, IteratorMode, MultiThreaded, Options, WriteBatch, WriteOptions,
 };
 use thiserror::Error;
 
@@ -39,7 +39,9 @@ pub enum StoreError {
     #[error("{0} is in use by another process")]
     Locked(PathBuf),
     /// Made by a newer program.
-    #[error("{path} has schema {found}, this program knows {SCHEMA}; use the program that wrote it, or a newer one")]
+    #[error(
+        "{path} has schema {found}, this program knows {SCHEMA}; use the program that wrote it, or a newer one"
+    )]
     NewerSchema {
         /// Where.
         path: PathBuf,

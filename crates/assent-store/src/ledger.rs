@@ -84,7 +84,13 @@ impl LedgerStore {
 
     /// The commit seam: one group, atomic, and on disk before it answers.
     #[must_use]
-    pub fn commit(&self, epoch: u64, expected_position: u64, record: &LogRecord, signature: &[u8; 64]) -> Commit {
+    pub fn commit(
+        &self,
+        epoch: u64,
+        expected_position: u64,
+        record: &LogRecord,
+        signature: &[u8; 64],
+    ) -> Commit {
         let fence = || -> Result<Option<Commit>, StoreError> {
             let (newest, position) = (self.epoch()?, self.log_end()?);
             let fenced = newest != epoch || position != expected_position || record.position != position;
@@ -131,7 +137,9 @@ impl LedgerStore {
     /// # Errors
     /// [`StoreError::Missing`].
     pub fn encoded_records(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>, StoreError> {
-        (first..first + count).map(|position| self.database.must(Family::Log, &position.to_be_bytes())).collect()
+        (first..first + count)
+            .map(|position| self.database.must(Family::Log, &position.to_be_bytes()))
+            .collect()
     }
 
     /// The sequencer's signature over a group.
@@ -204,7 +212,9 @@ impl LedgerStore {
         let key = number.to_be_bytes();
         self.database
             .get(Family::Batches, &key)?
-            .map(|row| StoredBatch::decode(&row).map_err(|source| Database::corrupt(Family::Batches, &key, source)))
+            .map(|row| {
+                StoredBatch::decode(&row).map_err(|source| Database::corrupt(Family::Batches, &key, source))
+            })
             .transpose()
     }
 
@@ -216,7 +226,9 @@ impl LedgerStore {
         let key = sequence.to_be_bytes();
         self.database
             .get(Family::Entries, &key)?
-            .map(|row| StoredEntry::decode(&row).map_err(|source| Database::corrupt(Family::Entries, &key, source)))
+            .map(|row| {
+                StoredEntry::decode(&row).map_err(|source| Database::corrupt(Family::Entries, &key, source))
+            })
             .transpose()
     }
 
@@ -301,7 +313,8 @@ impl LedgerStore {
 impl StateRead for LedgerStore {
     fn value(&self, key: StateKey) -> Result<Option<StateValue>, StateError> {
         let key = key.to_bytes();
-        let row = self.database.get(Family::State, &key).map_err(|error| StateError::Storage(Box::new(error)))?;
+        let row =
+            self.database.get(Family::State, &key).map_err(|error| StateError::Storage(Box::new(error)))?;
         row.map(|row| {
             StateValue::from_bytes(&row).ok_or_else(|| {
                 let short = assent_core::codec::DecodeError::invalid("value", "shorter than its salt");

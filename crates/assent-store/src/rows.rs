@@ -47,8 +47,10 @@ impl StoredEntry {
     #[must_use]
     pub fn of_group(output: &GroupOutput) -> Vec<Self> {
         let rows = output.executed.iter().zip(&output.receipts).zip(0..);
-        rows.map(|((executed, receipt), index)| Self::new(receipt, output.record.position, index, executed.clone()))
-            .collect()
+        rows.map(|((executed, receipt), index)| {
+            Self::new(receipt, output.record.position, index, executed.clone())
+        })
+        .collect()
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -71,8 +73,12 @@ impl StoredEntry {
             batch_number: d.u64("batch number")?,
             epoch: d.u64("epoch")?,
             entry: Entry::decode(d.fixed("entry", ENTRY_BYTES)?)?,
-            leaves: d.list("leaves", limits::MAX_SUBJECTS, |d| OutcomeLeaf::decode(d.long("leaf", MAX_ITEM_BYTES)?))?,
-            details: d.list("details", limits::MAX_SUBJECTS, |d| Detail::decode(d.long("detail", MAX_ITEM_BYTES)?))?,
+            leaves: d.list("leaves", limits::MAX_SUBJECTS, |d| {
+                OutcomeLeaf::decode(d.long("leaf", MAX_ITEM_BYTES)?)
+            })?,
+            details: d.list("details", limits::MAX_SUBJECTS, |d| {
+                Detail::decode(d.long("detail", MAX_ITEM_BYTES)?)
+            })?,
         };
         d.finish()?;
         Ok(row)

@@ -226,7 +226,8 @@ pub struct HeaderChain {
 /// [`BaseError`].
 pub fn check_headers(network: bitcoin::Network, headers: &[[u8; 80]]) -> Result<HeaderChain, BaseError> {
     let easiest = network.params().max_attainable_target;
-    let mut chain = HeaderChain { hashes: Vec::new(), first_merkle_root: [0; 32], first_time_s: 0, work: [0; 32] };
+    let mut chain =
+        HeaderChain { hashes: Vec::new(), first_merkle_root: [0; 32], first_time_s: 0, work: [0; 32] };
     let mut work: Option<Work> = None;
     for (index, bytes) in headers.iter().enumerate() {
         let header: Header = deserialize(bytes).map_err(|_| BaseError::BadHeader { index })?;
@@ -273,10 +274,8 @@ pub fn block_path(txids: &[Hash], index: usize) -> Vec<Hash> {
             layer.extend(layer.last().copied());
         }
         path.extend(layer.get(index ^ 1));
-        layer = layer
-            .chunks_exact(2)
-            .map(|pair| sha256d::Hash::hash(&pair.concat()).to_byte_array())
-            .collect();
+        layer =
+            layer.chunks_exact(2).map(|pair| sha256d::Hash::hash(&pair.concat()).to_byte_array()).collect();
         index /= 2;
     }
     path

@@ -104,7 +104,9 @@ impl Bundle {
             e = e.u8(ED25519).fixed(&authorization.key.0).fixed(&authorization.signature);
         }
         e = e.fixed(&self.entry);
-        e = e.list(&self.outcome_leaves, |e, leaf| e.long(leaf)).list(&self.details, |e, detail| e.long(detail));
+        e = e
+            .list(&self.outcome_leaves, |e, leaf| e.long(leaf))
+            .list(&self.details, |e, detail| e.long(detail));
         e = encode_path(e, &self.entry_path).long(&self.header).fixed(&self.header_signature);
         e = encode_path(e.fixed(&self.batch_record), &self.history_path);
         e = e.long(self.checkpoint.as_bytes()).u32(anchors);
@@ -139,8 +141,9 @@ impl Bundle {
             outcome_leaves: d.list("outcome leaves", limits::MAX_SUBJECTS, |d| {
                 d.long("outcome leaf", MAX_LEAF_BYTES).map(<[u8]>::to_vec)
             })?,
-            details: d
-                .list("details", limits::MAX_SUBJECTS, |d| d.long("detail", MAX_LEAF_BYTES).map(<[u8]>::to_vec))?,
+            details: d.list("details", limits::MAX_SUBJECTS, |d| {
+                d.long("detail", MAX_LEAF_BYTES).map(<[u8]>::to_vec)
+            })?,
             entry_path: path(&mut d, "entry path")?,
             header: d.long("batch header", MAX_HEADER_BYTES)?.to_vec(),
             header_signature: d.array("header signature")?,

@@ -235,10 +235,7 @@ fn check_transaction(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckErro
     Ok(())
 }
 
-fn decode_transaction(
-    chain: &ChainId,
-    signed: &proto::SignedTransaction,
-) -> Result<Transaction, CheckError> {
+fn decode_transaction(chain: &ChainId, signed: &proto::SignedTransaction) -> Result<Transaction, CheckError> {
     let transaction = Transaction::decode(chain, signed).map_err(|error| match error {
         TransactionError::NotSenderKey { .. } | TransactionError::AuthorizationCount { .. } => {
             CheckError::SenderSignature(error)

@@ -87,10 +87,14 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
     };
     let result = read(args).map_err(VerifyError::from).and_then(|file| verify_bundle(&file, &pins));
     let (text, json, code) = match &result {
-        Ok(report) => (human(report), serde_json::json!(report), match report.status {
-            Status::Verified => EXIT_VERIFIED,
-            Status::ConsistentNotPinned => EXIT_NOT_PINNED,
-        }),
+        Ok(report) => (
+            human(report),
+            serde_json::json!(report),
+            match report.status {
+                Status::Verified => EXIT_VERIFIED,
+                Status::ConsistentNotPinned => EXIT_NOT_PINNED,
+            },
+        ),
         Err(VerifyError::Check(error)) => (
             format!("FAILED at check {}: {error}\n\nThis file proves nothing.", error.name()),
             serde_json::json!({"status": "FAILED", "check": error.name(), "error": error.to_string()}),
@@ -109,7 +113,9 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
 fn human(report: &Report) -> String {
     let mut lines = vec![match report.status {
         Status::Verified => "VERIFIED".to_owned(),
-        Status::ConsistentNotPinned => "CONSISTENT, NOT PINNED: every check holds, but for a ledger that nobody vouches for".to_owned(),
+        Status::ConsistentNotPinned => {
+            "CONSISTENT, NOT PINNED: every check holds, but for a ledger that nobody vouches for".to_owned()
+        }
     }];
     lines.push(String::new());
     lines.extend(report.steps.iter().map(|step| format!("  ok  {step}")));

@@ -35,4 +35,4 @@ mod report;
 
 pub use bundle::{Bundle, MAX_ANCHORS, MAX_BUNDLE_BYTES, MAX_HEADERS, ReadError};
 pub use check::{CheckError, Pins, VerifyError, verify_bundle};
-pub use report::{Report, Status};
+pub use report::{Report, Status, utc};

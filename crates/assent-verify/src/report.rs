@@ -102,8 +102,7 @@ pub struct Report {
 
 impl Report {
     pub(crate) fn of(facts: Facts, pins: &Pins) -> Self {
-        let status =
-            if pins.chain_id.is_some() { Status::Verified } else { Status::ConsistentNotPinned };
+        let status = if pins.chain_id.is_some() { Status::Verified } else { Status::ConsistentNotPinned };
         let entry = facts.entry.as_ref();
         let header = facts.header.as_ref();
         let block = facts.chain.as_ref().and_then(|chain| chain.hashes.first());
@@ -143,20 +142,28 @@ impl Report {
         let mut steps = vec![
             match pins.chain_id {
                 Some(_) => "genesis manifest: its hash is the pinned chain id".to_owned(),
-                None => "genesis manifest: readable; its hash was NOT compared with a pinned chain id".to_owned(),
+                None => {
+                    "genesis manifest: readable; its hash was NOT compared with a pinned chain id".to_owned()
+                }
             },
             match facts.transaction.as_ref().and_then(|transaction| transaction.sender) {
                 Some(sender) => format!("transaction: in canonical form, signed by {sender}"),
                 None => "transaction: in canonical form, authorized by the revocation code in it".to_owned(),
             },
-            format!("entry: commits to the transaction, its authorization and {} outcome(s)", facts.leaves.len()),
+            format!(
+                "entry: commits to the transaction, its authorization and {} outcome(s)",
+                facts.leaves.len()
+            ),
             format!("batch {}: contains the entry; header signed by the sequencer", self.batch_number),
             format!("checkpoint of size {}: contains the batch; signed by the prover", self.checkpoint_size),
             format!(
                 "anchors: {} single-use seal(s) from the manifest's outpoint, the last is the first over the batch",
                 facts.anchor_count
             ),
-            format!("base chain ({}): anchor in block {}, {} block(s) deep", self.network, self.block_hash, self.depth),
+            format!(
+                "base chain ({}): anchor in block {}, {} block(s) deep",
+                self.network, self.block_hash, self.depth
+            ),
         ];
         if !facts.details.is_empty() {
             steps.push("detail: opens to the outcome's salted hash".to_owned());
@@ -267,22 +274,33 @@ fn does_not_prove(facts: &Facts) -> Vec<String> {
             not.push("That the consent is still in force: it may have been revoked later.".to_owned());
         }
         Some(Act::RequestAccess { .. } | Act::RecordAccess { .. }) => {
-            not.push("That the decision was right: the consents in force at that moment are not in this file.".to_owned());
+            not.push(
+                "That the decision was right: the consents in force at that moment are not in this file."
+                    .to_owned(),
+            );
         }
         _ => {}
     }
-    not.push("That the entry is the only one about this subject: this file is about one transaction.".to_owned());
+    not.push(
+        "That the entry is the only one about this subject: this file is about one transaction.".to_owned(),
+    );
     not
 }
 
 fn trusted(facts: &Facts, pins: &Pins) -> Vec<String> {
     let mut trusted = Vec::new();
     trusted.push(match pins.chain_id {
-        Some(chain) => format!("You, for the chain id {chain}: it names the sequencer's and the prover's keys."),
-        None => "NOBODY vouches for the ledger: give its chain id with --chain, from a source that you trust.".to_owned(),
+        Some(chain) => {
+            format!("You, for the chain id {chain}: it names the sequencer's and the prover's keys.")
+        }
+        None => {
+            "NOBODY vouches for the ledger: give its chain id with --chain, from a source that you trust."
+                .to_owned()
+        }
     });
     trusted.push("The sequencer, for the time of the entry and for its outcome.".to_owned());
-    trusted.push("The prover, for having executed the batch again before it signed the checkpoint.".to_owned());
+    trusted
+        .push("The prover, for having executed the batch again before it signed the checkpoint.".to_owned());
     trusted.push(match (facts.network, pins.base_block, pins.least_work) {
         (Network::Regtest, None, None) => {
             "Whoever runs the base chain: its network is regtest, where blocks cost nothing to make.".to_owned()

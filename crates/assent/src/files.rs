@@ -1,0 +1,129 @@
+//! Files that the commands keep: secret keys, readable by their owner alone.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::Path,
+};
+
+use anyhow::{Context, bail, ensure};
+use assent_core::signature::KeyPair;
+use serde::{Deserialize, Serialize};
+
+/// Bytes of a key file or other small file that is read.
+const MAX_SMALL_FILE: u64 = 64 * 1024;
+
+/// A key file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyFile {
+    /// Always `assent-key-1`.
+    format: String,
+    /// Always `ed25519`.
+    scheme: String,
+    /// For people; checked against the seed.
+    account: String,
+    /// 32 bytes in hexadecimal.
+    seed: String,
+}
+
+/// Makes a folder for secrets.
+pub fn make_private_dir(path: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make {}", path.display()))
+}
+
+/// Writes a new file that only its owner can read; an existing one is never overwritten.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes a file whole or not at all: a crash leaves the old one, if there was one.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut name = path.file_name().context("not a file name")?.to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let write = || {
+        let mut file = File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&part, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display())).inspect_err(|_| {
+        // Nothing half written stays; that the part is gone already is fine.
+        let _ = fs::remove_file(&part);
+    })
+}
+
+/// Reads a small file.
+pub fn read_small(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let length = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
+    ensure!(
+        length <= MAX_SMALL_FILE,
+        "{} has {length} bytes, at most {MAX_SMALL_FILE} are read",
+        path.display()
+    );
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Reads a small file of text.
+pub fn read_text(path: &Path) -> anyhow::Result<String> {
+    String::from_utf8(read_small(path)?).with_context(|| format!("{} is not text", path.display()))
+}
+
+/// Writes a new key file.
+pub fn write_key(path: &Path, key: &KeyPair) -> anyhow::Result<()> {
+    let file = KeyFile {
+        format: "assent-key-1".into(),
+        scheme: "ed25519".into(),
+        account: key.public().account_id().to_string(),
+        seed: hex::encode(key.seed()),
+    };
+    let mut text = serde_json::to_string_pretty(&file)?;
+    text.push('\n');
+    write_new(path, text.as_bytes(), 0o600)
+}
+
+/// Reads a key file. One that others can read is refused.
+pub fn read_key(path: &Path) -> anyhow::Result<KeyPair> {
+    let mode =
+        fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        bail!(
+            "{} can be read by others (mode {:o}); make it private first: chmod 600 {}",
+            path.display(),
+            mode & 0o777,
+            path.display()
+        );
+    }
+    let wrong = || format!("{} is not an Assent key file", path.display());
+    let file: KeyFile = serde_json::from_str(&read_text(path)?).with_context(wrong)?;
+    ensure!(
+        file.format == "assent-key-1" && file.scheme == "ed25519",
+        "{}: unknown format or scheme",
+        wrong()
+    );
+    let mut seed = [0; 32];
+    hex::decode_to_slice(&file.seed, &mut seed)
+        .ok()
+        .with_context(|| format!("{}: its seed is not 32 bytes", wrong()))?;
+    let key = KeyPair::from_seed(seed);
+    ensure!(
+        key.public().account_id().to_string() == file.account,
+        "{}: account and seed do not belong together",
+        wrong()
+    );
+    Ok(key)
+}

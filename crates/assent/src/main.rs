@@ -1,0 +1,100 @@
+//! `assent`: the one binary for operators, clients and auditors.
+
+mod commands;
+mod config;
+mod files;
+mod init;
+mod node;
+mod output;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::output::Outcome;
+
+const EXIT_CODES: &str = "Exit codes:
+  0   done
+  1   failed; the message says why
+  2   wrong arguments
+  3   refused by the ledger's rules; nothing was sequenced
+  4   sequenced, and denied or uncovered
+  verify has codes of its own: see assent verify --help";
+
+/// Consent for health data, provable: a rollup sequencer, its prover, and the tools of their clients and auditors.
+///
+/// Operators begin with `assent init DIR` and `assent node DIR`; clients with `assent keys new FILE` and
+/// `assent account open`; auditors with `assent verify FILE`.
+#[derive(Parser)]
+#[command(name = "assent", version, after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a new ledger in a folder: keys, genesis manifest, chain id, first anchor outpoint
+    Init(init::InitArgs),
+    /// Run a ledger in one process: sequencer, prover and, where it has one, its mock base chain
+    Node(node::NodeArgs),
+    /// Make and show client keys
+    #[command(subcommand)]
+    Keys(commands::keys::KeysCommand),
+    /// Open and show accounts
+    #[command(subcommand)]
+    Account(commands::account::AccountCommand),
+    /// Import, grant, revoke and show consents
+    #[command(subcommand)]
+    Consent(commands::consent::ConsentCommand),
+    /// Ask for access and record it
+    #[command(subcommand)]
+    Access(commands::access::AccessCommand),
+    /// Show and watch transactions
+    #[command(subcommand)]
+    Tx(commands::tx::TxCommand),
+    /// Get proofs
+    #[command(subcommand)]
+    Audit(commands::audit::AuditCommand),
+    /// Check a proof file offline: what it proves, what it does not, and who was trusted
+    #[command(after_help = assent_verify::command::EXIT_CODES)]
+    Verify(assent_verify::command::VerifyArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = if matches!(cli.command, Command::Init(_) | Command::Node(_)) { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_env("ASSENT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("assent: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    if let Command::Verify(args) = &command {
+        return Ok(assent_verify::command::run(args));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        match command {
+            Command::Init(args) => init::run(args).await,
+            Command::Node(args) => node::run(args).await,
+            Command::Keys(command) => commands::keys::run(command),
+            Command::Account(command) => commands::account::run(command).await,
+            Command::Consent(command) => commands::consent::run(command).await,
+            Command::Access(command) => commands::access::run(command).await,
+            Command::Tx(command) => commands::tx::run(command).await,
+            Command::Audit(command) => commands::audit::run(command).await,
+            // Answered above: an auditor's check starts no runtime.
+            Command::Verify(_) => Ok(Outcome::Done),
+        }
+    })?;
+    Ok(ExitCode::from(outcome.exit_code()))
+}
