@@ -106,7 +106,7 @@ impl MockChain {
             ticks.tick().await;
             let chain = self.clone();
             match tokio::task::spawn_blocking(move || chain.mine(1)).await {
-                Ok(Ok(hashes)) => tracing::info!(block = ?hashes.first(), "mined"),
+                Ok(Ok(hashes)) => tracing::debug!(block = ?hashes.first(), "mined"),
                 Ok(Err(error)) => tracing::error!(%error, "could not mine"),
                 Err(error) => tracing::error!(%error, "mining panicked"),
             }

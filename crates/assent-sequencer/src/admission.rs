@@ -11,7 +11,6 @@ use std::{
 };
 
 use assent_core::{
-    ChainId,
     batch::RefusalReason,
     signature::verify_all,
     transaction::{Transaction, TransactionError},
@@ -19,7 +18,6 @@ use assent_core::{
 use tokio::sync::oneshot;
 
 use crate::{
-    QUEUE_CAPACITY,
     answer::Answer,
     executor::{Executor, Halt},
 };
@@ -52,12 +50,12 @@ pub(crate) type Admit = SyncSender<Submission>;
 /// Starts the workers and the executor. All end when the last [`Admit`] is dropped and the queue is empty.
 pub(crate) fn start(
     executor: Executor,
-    chain: &ChainId,
+    capacity: usize,
     stop: Arc<AtomicBool>,
 ) -> io::Result<(Admit, oneshot::Receiver<Result<(), Halt>>)> {
-    // Neither channel can fill up: the service lets at most QUEUE_CAPACITY submissions in.
-    let (admit, incoming) = sync_channel(QUEUE_CAPACITY);
-    let (verified, queue) = sync_channel(QUEUE_CAPACITY);
+    // Neither channel can fill up: the service lets at most so many submissions in.
+    let (admit, incoming) = sync_channel(capacity);
+    let (verified, queue) = sync_channel(capacity);
     let incoming = Arc::new(Mutex::new(incoming));
     let workers = thread::available_parallelism().map_or(1, usize::from);
     for worker in 0..workers {
@@ -71,7 +69,7 @@ pub(crate) fn start(
         // Nobody listens any more where the process is ending.
         let _ = end.send(executor.run(&queue, &stop));
     })?;
-    tracing::debug!(%chain, workers, "admission started");
+    tracing::debug!(capacity, workers, "admission started");
     Ok((admit, ended))
 }
 

@@ -69,6 +69,8 @@ pub struct SequencerConfig {
     pub key: KeyPair,
     /// When batches are sealed.
     pub seal: SealPolicy,
+    /// Submissions that may be under way at once; [`QUEUE_CAPACITY`] unless there is a reason.
+    pub queue_capacity: usize,
     /// Whether the operator confirms one step of time above the limit.
     pub accept_time_step: bool,
     /// Base blocks to cite.
@@ -126,8 +128,8 @@ impl Sequencer {
         let executor = executor::Executor::open(&config)?;
         let view = executor.view();
         let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let (admit, ended) = admission::start(executor, &config.manifest.chain_id(), stop.clone())?;
-        let api = SequencerApi::new(config.manifest, view, admit);
+        let (admit, ended) = admission::start(executor, config.queue_capacity, stop.clone())?;
+        let api = SequencerApi::new(config.manifest, view, admit, config.queue_capacity);
         Ok(Self { api, stop, ended })
     }
 

@@ -19,7 +19,7 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Code, Request, Response, Status};
 
 use crate::{
-    QUEUE_CAPACITY, RETRY_AFTER,
+    RETRY_AFTER,
     admission::{Admit, Reply, Submission},
     view::View,
 };
@@ -38,6 +38,7 @@ pub struct SequencerApi {
     view: Arc<View>,
     admit: Admit,
     places: Arc<Semaphore>,
+    capacity: usize,
 }
 
 fn internal(error: impl std::error::Error + 'static) -> Status {
@@ -65,8 +66,13 @@ fn not_found(reason: &str, what: &str) -> Status {
 }
 
 impl SequencerApi {
-    pub(crate) fn new(manifest: Arc<GenesisManifest>, view: Arc<View>, admit: Admit) -> Self {
-        Self { manifest, view, admit, places: Arc::new(Semaphore::new(QUEUE_CAPACITY)) }
+    pub(crate) fn new(
+        manifest: Arc<GenesisManifest>,
+        view: Arc<View>,
+        admit: Admit,
+        capacity: usize,
+    ) -> Self {
+        Self { manifest, view, admit, places: Arc::new(Semaphore::new(capacity)), capacity }
     }
 
     pub(crate) fn sealed_batches(&self) -> watch::Receiver<u64> {
@@ -78,7 +84,7 @@ impl SequencerApi {
             return Err(errors::retry_later(
                 Code::ResourceExhausted,
                 "QUEUE_FULL",
-                format!("{QUEUE_CAPACITY} submissions are under way already"),
+                format!("{} submissions are under way already", self.capacity),
                 RETRY_AFTER,
             ));
         };

@@ -14,15 +14,14 @@ use assent_proto::v1::{
     prover_service_server::ProverServiceServer, sequencer_service_server::SequencerServiceServer,
 };
 use assent_prover::{Prover, ProverApi, ProverConfig};
-use assent_sequencer::{BASE_BLOCKS, BaseFeed, Sequencer, SequencerApi, SequencerConfig, system_clock};
+use assent_sequencer::{BASE_BLOCKS, BaseFeed, QUEUE_CAPACITY, Sequencer, SequencerApi, SequencerConfig, system_clock};
 use clap::Args;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tonic::transport::{Server, server::TcpIncoming};
 
 use crate::{
     config::{self, Config, LedgerDir, ms},
@@ -169,6 +168,7 @@ fn sequencer_config(
         manifest: manifest.clone(),
         key: dir.key("sequencer.key")?,
         seal: config.seal_policy(),
+        queue_capacity: QUEUE_CAPACITY,
         accept_time_step,
         base,
         clock: system_clock(),
@@ -240,7 +240,7 @@ async fn serve(
         .add_service(reflection)
         .add_service(sequencer)
         .add_service(prover)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
             // The sender is gone where the process is ending anyway.
             let _ = stop.wait_for(|stop| *stop).await;
         })

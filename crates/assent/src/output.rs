@@ -85,6 +85,9 @@ pub fn submitted(as_json: bool, what: &str, submitted: &Submitted, extra: &[(&st
                 || {
                     let mut lines = vec![what.to_owned()];
                     lines.extend(receipt_lines(sequenced));
+                    if sequenced.already_sequenced {
+                        lines.push("  it had been sequenced before; this is the receipt of then".to_owned());
+                    }
                     lines.extend(extra.iter().map(|(name, value)| format!("  {name:<12} {value}")));
                     lines.join("\n")
                 },
@@ -124,8 +127,7 @@ pub fn receipt_lines(sequenced: &Sequenced) -> Vec<String> {
         sequenced.receipt.batch_number,
         utc(entry.time_ms)
     ));
-    let again = if sequenced.already_sequenced { " (it had been sequenced before)" } else { "" };
-    lines.push(format!("  {:<12} durable, signature checked{again}", "receipt"));
+    lines.push(format!("  {:<12} durable, signature checked", "receipt"));
     lines
 }
 
