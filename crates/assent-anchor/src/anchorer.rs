@@ -448,7 +448,7 @@ impl Anchorer {
         let payload = AnchorPayload::new(&self.config.chain_id, checkpoint.size, checkpoint.root).encode();
         let outpoint = bitcoin::OutPoint { txid: bitcoin::Txid::from_byte_array(seal.txid), vout: seal.vout };
         let (transaction, fee_sat) =
-            self.wallet.make(Some((outpoint, &payload)), fee_rate, tip.height + 1)?;
+            self.wallet.make(Some((outpoint, &payload)), fee_rate, tip.height)?;
         let row = OutboxRow {
             size: checkpoint.size,
             fee_sat,

@@ -134,7 +134,7 @@ impl AnchorWallet {
     }
 
     /// Makes a transaction whose output 0 is a seal: spending `seal` with input 0 and carrying the payload in output 1, or
-    /// without both for the first. Returns it with its fee in satoshi.
+    /// without both for the first. `height` is that of the tip. Returns it with its fee in satoshi.
     ///
     /// # Errors
     /// [`WalletError`].
@@ -204,7 +204,7 @@ pub async fn fund_on_regtest(rpc: &BitcoinRpc, seed: &[u8; 32]) -> Result<Fundin
         height += 1;
         wallet.apply(&rpc.block(hash).await?, height)?;
     }
-    let (transaction, _) = wallet.make(None, 2_000, height + 1)?;
+    let (transaction, _) = wallet.make(None, 2_000, height)?;
     let txid = rpc.send(&transaction).await?;
     let mined = rpc.generate(1, &address).await?;
     let included = match mined.first() {

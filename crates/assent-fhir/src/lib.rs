@@ -37,6 +37,15 @@
 //! An OPTOUT denies what no provision of its consent permits. Across the consents of a subject deny overrides, so it also
 //! denies what another consent permits; two of them, each with permits of its own, leave only what both permit.
 //!
+//! ```
+//! use assent_fhir::{Profile, ReferenceMap, import};
+//!
+//! let map = ReferenceMap::from_toml("[references]\n")?;
+//! let refused = import(br#"{ "resourceType": "Consent", "status": "draft" }"#, &map, Profile::Plain).unwrap_err();
+//! assert_eq!((refused.path(), refused.reason()), ("Consent.status", "NOT_ACTIVE"));
+//! # Ok::<(), assent_fhir::ReferenceMapError>(())
+//! ```
+//!
 //! [Consent]: http://hl7.org/fhir/R4/consent.html
 //! [Consent.provision]: http://hl7.org/fhir/R4/consent-definitions.html#Consent.provision
 //! [confidentiality]: http://hl7.org/fhir/R4/consent-definitions.html#Consent.provision.securityLabel

@@ -125,7 +125,6 @@ fn known_elements(consent: &Fields<'_>) -> Result<Vec<String>, ImportError> {
             return Err(ImportError::UnknownElement { path });
         }
     }
-    consent.required("category")?.array()?;
     Ok(notes)
 }
 
@@ -144,6 +143,7 @@ fn in_force(consent: &Fields<'_>) -> Result<(), ImportError> {
             return Err(ImportError::Scope { found: code.shown(), path: scope.path });
         }
     }
+    consent.required("category")?.array()?;
     for node in consent.list("verification")? {
         let verified =
             node.object(&["verified", "verifiedWith", "verificationDate"])?.required("verified")?;
