@@ -212,6 +212,7 @@ pub struct Anchorer {
     tip: Option<Tip>,
     /// Versions for the open seal, oldest first.
     outbox: Vec<OutboxRow>,
+    last_rejection: Option<String>,
     view: Arc<AnchorView>,
 }
 
@@ -237,7 +238,17 @@ impl Anchorer {
             Seen { seals, tip_height: tip.map_or(0, |tip| tip.height), balance_sat: wallet.spendable_sat() };
         let view =
             AnchorView { seen: RwLock::new(seen), changes: watch::Sender::new(0), store: store.clone() };
-        Ok(Self { config, rpc, store, wallet, wallet_rows, tip, outbox, view: Arc::new(view) })
+        Ok(Self {
+            config,
+            rpc,
+            store,
+            wallet,
+            wallet_rows,
+            tip,
+            outbox,
+            last_rejection: None,
+            view: Arc::new(view),
+        })
     }
 
     /// For readers.
@@ -398,7 +409,7 @@ impl Anchorer {
         self.view.changes.send_modify(|count| *count += 1);
     }
 
-    async fn broadcast(&self, row: &OutboxRow) -> Result<(), AnchorError> {
+    async fn broadcast(&mut self, row: &OutboxRow) -> Result<(), AnchorError> {
         let transaction: Transaction = deserialize(&row.transaction)
             .map_err(|error| AnchorError::Corrupt(format!("outbox: {error}")))?;
         match self.rpc.send(&transaction).await {
@@ -412,7 +423,12 @@ impl Anchorer {
                     Ok(())
                 }
                 Some(RPC_VERIFY_REJECTED) => {
-                    tracing::warn!(%error, size = row.size, fee_sat = row.fee_sat, "anchor not accepted");
+                    // Told once, not at every try.
+                    let told = Some(error.to_string());
+                    if self.last_rejection != told {
+                        tracing::warn!(%error, size = row.size, fee_sat = row.fee_sat, "anchor not accepted");
+                        self.last_rejection = told;
+                    }
                     Ok(())
                 }
                 _ => Err(error.into()),
@@ -433,8 +449,10 @@ impl Anchorer {
             if tip.height <= last.made_at {
                 return Ok(());
             }
-            // Pays for the relay of both (BIP 125 rule 4), with a margin.
-            fee_rate = fee_rate.max(last.fee_rate + last.fee_rate.div_ceil(4) + 250);
+            // A replacement pays for its own relay on top of what it replaces (BIP 125 rules 3 and 4), with a margin for a
+            // signature that is a byte longer.
+            fee_rate =
+                fee_rate.max(last.fee_rate + (last.fee_rate / 4).max(MIN_FEE_RATE + MIN_FEE_RATE / 10));
             if fee_rate > self.config.max_fee_rate || self.outbox.len() >= MAX_VERSIONS as usize {
                 tracing::warn!(
                     fee_rate,
@@ -447,8 +465,7 @@ impl Anchorer {
         let (index, seal) = self.open_seal();
         let payload = AnchorPayload::new(&self.config.chain_id, checkpoint.size, checkpoint.root).encode();
         let outpoint = bitcoin::OutPoint { txid: bitcoin::Txid::from_byte_array(seal.txid), vout: seal.vout };
-        let (transaction, fee_sat) =
-            self.wallet.make(Some((outpoint, &payload)), fee_rate, tip.height)?;
+        let (transaction, fee_sat) = self.wallet.make(Some((outpoint, &payload)), fee_rate, tip.height)?;
         let row = OutboxRow {
             size: checkpoint.size,
             fee_sat,

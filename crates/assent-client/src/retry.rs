@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use assent_proto::errors;
 use tokio::time::Instant;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::ClientError;
 
@@ -31,7 +31,7 @@ pub(crate) async fn until<T, F: Future<Output = Result<T, ClientError>>>(
         let left = deadline.saturating_sub(start.elapsed());
         let status = match tokio::time::timeout(left, attempt()).await {
             Err(_) => return Err(unreachable(last)),
-            Ok(Err(ClientError::Node(status))) if is_transient(status.code()) => status,
+            Ok(Err(ClientError::Node(status))) if is_transient(&status) => status,
             Ok(result) => return result,
         };
         let floor = errors::retry_after(&status).unwrap_or_default();
@@ -45,12 +45,18 @@ pub(crate) async fn until<T, F: Future<Output = Result<T, ClientError>>>(
     }
 }
 
-fn is_transient(code: Code) -> bool {
-    // Cancelled: the connection went away under the call. Submitting again is safe.
-    matches!(code, Code::Unavailable | Code::ResourceExhausted | Code::Cancelled | Code::DeadlineExceeded)
+/// Where the connection broke under the call, whatever code that was given: the node did not answer with an error, so trying
+/// again is right, and submitting again is safe.
+fn is_transient(status: &Status) -> bool {
+    let answered = std::error::Error::source(status).is_none();
+    !answered
+        || matches!(
+            status.code(),
+            Code::Unavailable | Code::ResourceExhausted | Code::Cancelled | Code::DeadlineExceeded
+        )
 }
 
-fn describe(status: &tonic::Status) -> String {
+fn describe(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut source = std::error::Error::source(status);
     while let Some(cause) = source {
