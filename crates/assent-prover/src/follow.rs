@@ -127,7 +127,8 @@ async fn follow(
             }
             Err(BatchError::Store(error)) => return Err(error.into()),
             Err(BatchError::Divergence(divergence)) => {
-                report(shared, worker.next_batch(), &batch, &divergence.to_string())?;
+                let number = *shared.batches.borrow();
+                report(shared, number, &batch, &divergence.to_string())?;
                 return Ok(Ended::Halted);
             }
         }

@@ -1,0 +1,34 @@
+# Everything a newcomer needs. `make help` lists it.
+
+CARGO ?= cargo
+# One profile for everything: RocksDB's C++ is compiled once for each (docs/decisions/0001-one-build-profile.md).
+RELEASE := --release --locked
+TARGET := $(shell $(CARGO) metadata --format-version 1 --no-deps --offline 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test check verify-example
+
+help: ## Show what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+deps: ## Install what is missing on Debian (a C++ compiler, libclang)
+	@scripts/install-deps
+
+build: deps ## Build the programs
+	@scripts/announce-build
+	$(CARGO) build $(RELEASE) --workspace
+
+demo: build ## Run the main job and show it: consents become proofs
+	@scripts/demo "$(TARGET)/release"
+
+test: build ## Run all tests
+	$(CARGO) test $(RELEASE) --workspace
+
+check: deps ## Formatting, lints, documentation, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(RELEASE) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --workspace --no-deps --quiet
+
+verify-example: ## Build the small verifier and check a proof that ships, and a damaged copy of it
+	$(CARGO) build $(RELEASE) --package assent-verify
+	@scripts/verify-example "$(TARGET)/release/assent-verify"
