@@ -105,12 +105,17 @@ impl Ledger {
         ledger
     }
 
+    /// Only the temporary folder and the ports.
+    #[must_use]
+    pub fn without_folder() -> Self {
+        Self { temp: tempfile::tempdir().unwrap(), port: free_port(), mock_port: free_port(), node: None }
+    }
+
     /// Makes a ledger and starts nothing.
     #[must_use]
     pub fn init(block_ms: u64, confirmations: u32) -> Self {
-        let temp = tempfile::tempdir().unwrap();
-        let (port, mock_port) = (free_port(), free_port());
-        let ledger = Self { temp, port, mock_port, node: None };
+        let ledger = Self::without_folder();
+        let (port, mock_port) = (ledger.port, ledger.mock_port);
         let _ = assent(&[
             "init",
             ledger.dir().to_str().unwrap(),

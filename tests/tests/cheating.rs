@@ -231,7 +231,7 @@ fn every_way_to_cheat_in_the_batch_stream_halts_the_prover_with_a_report() {
         ),
         (
             "a transaction taken out",
-            "batch 1:",
+            "neither has transactions",
             Arc::new(|_, batch| {
                 change_record(batch, |record| {
                     record.transactions.pop();
