@@ -325,9 +325,9 @@ impl<S: StateRead> Context<'_, '_, S> {
             let decision_hash = leaf_hash(&leaf.encode());
             let key = StateKey::subject_accesses(subject);
             let mut accesses: SubjectAccesses = self.view.read(key)?.unwrap_or_default();
-            accesses.0.append(access_log_leaf(self.at, &decision_hash, log_size));
+            accesses.0.append(access_log_leaf(self.at, &self.id(), &decision_hash, log_size));
             self.view.write(key, &accesses);
-            actor.0.append(actor_log_leaf(self.at, &decision_hash));
+            actor.0.append(actor_log_leaf(self.at, &self.id(), &decision_hash));
             leaves.push(leaf);
             details.push(detail);
         }

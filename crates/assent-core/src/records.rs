@@ -351,26 +351,34 @@ pub fn consent_log_leaf(at: Moment, entry_leaf_hash: &Hash, active_digest: &Hash
     )
 }
 
-/// Leaf hash of an access log (layout 0x27): the decision, and the size of the consent log when it was made.
+/// Leaf hash of an access log (layout 0x27): which transaction, the decision, and the size of the consent log when it was
+/// made.
 #[must_use]
-pub fn access_log_leaf(at: Moment, decision_leaf_hash: &Hash, consent_log_size: u64) -> Hash {
+pub fn access_log_leaf(
+    at: Moment,
+    id: &TransactionId,
+    decision_leaf_hash: &Hash,
+    consent_log_size: u64,
+) -> Hash {
     leaf_hash(
         &Encoder::new(Layout::AccessLogLeaf)
             .u64(at.sequence)
             .u64(at.time_ms)
+            .fixed(&id.0)
             .fixed(decision_leaf_hash)
             .u64(consent_log_size)
             .finish(),
     )
 }
 
-/// Leaf hash of an actor log (layout 0x28).
+/// Leaf hash of an actor log (layout 0x28): which transaction, and the decision.
 #[must_use]
-pub fn actor_log_leaf(at: Moment, decision_leaf_hash: &Hash) -> Hash {
+pub fn actor_log_leaf(at: Moment, id: &TransactionId, decision_leaf_hash: &Hash) -> Hash {
     leaf_hash(
         &Encoder::new(Layout::ActorLogLeaf)
             .u64(at.sequence)
             .u64(at.time_ms)
+            .fixed(&id.0)
             .fixed(decision_leaf_hash)
             .finish(),
     )
