@@ -22,6 +22,11 @@
 //! # }
 //! ```
 
+/// The README's snippet is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
+
 mod follow;
 mod receipt;
 mod retry;
