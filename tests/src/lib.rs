@@ -1,10 +1,4 @@
 //! What the black-box tests share: a ledger in a temporary folder, its node as a process, and clients of it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot be set up must fail loudly"
-)]
 
 use std::{
     fs::File,

@@ -1,4 +1,5 @@
 //! Replaying any log gives the same entries, headers and receipts byte for byte.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
 

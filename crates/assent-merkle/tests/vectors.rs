@@ -1,4 +1,5 @@
 //! The published RFC 6962 vectors of the transparency-dev/merkle project.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{env, fs, path::PathBuf};
 

@@ -14,7 +14,9 @@ use assent_proto::v1::{
     prover_service_server::ProverServiceServer, sequencer_service_server::SequencerServiceServer,
 };
 use assent_prover::{Prover, ProverApi, ProverConfig};
-use assent_sequencer::{BASE_BLOCKS, BaseFeed, QUEUE_CAPACITY, Sequencer, SequencerApi, SequencerConfig, system_clock};
+use assent_sequencer::{
+    BASE_BLOCKS, BaseFeed, QUEUE_CAPACITY, Sequencer, SequencerApi, SequencerConfig, system_clock,
+};
 use clap::Args;
 use tokio::{
     net::TcpListener,

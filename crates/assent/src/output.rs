@@ -182,7 +182,7 @@ pub fn receipt_json(sequenced: &Sequenced) -> Value {
         .map(|leaf| {
             json!({
                 "kind": leaf.kind.name(),
-                "subject": about_subject(leaf.kind).then(|| AccountId(leaf.object)),
+                "subject": about_subject(leaf.kind).then_some(AccountId(leaf.object)),
                 "permit_until_ms": leaf.permit_until_ms,
                 "must_leave_out": obligations(leaf),
             })

@@ -9,9 +9,7 @@ use assent_core::{
     manifest::{BaseNetwork, GenesisManifest, LedgerLimits, OutPoint},
     ruleset::Ruleset,
     signature::KeyPair,
-    transaction::{
-        Transaction, acting_person_hash, revocation_code_hash, sign_body, source_hash,
-    },
+    transaction::{Transaction, acting_person_hash, revocation_code_hash, sign_body, source_hash},
 };
 use assent_proto::v1 as proto;
 use proto::{revoke_consent::By, transaction_body::Act};
@@ -72,7 +70,8 @@ pub fn coding(system: &str, code: &str) -> proto::Coding {
 
 /// Permits the clinic to treat, without substance-use data.
 pub fn terms() -> proto::ConsentTerms {
-    let actor = |role: proto::ActorRole, n| proto::Actor { role: role as i32, account: account(n).0.to_vec() };
+    let actor =
+        |role: proto::ActorRole, n| proto::Actor { role: role as i32, account: account(n).0.to_vec() };
     proto::ConsentTerms {
         default_effect: 0,
         period: Some(proto::Period { start_ms: START_MS, end_ms: 0 }),
@@ -144,8 +143,7 @@ impl Runner {
             expires_at_ms: START_MS + 3_600_000,
             act: Some(act),
         };
-        let transaction =
-            Transaction::decode(&chain, &sign_body(&body, sender.map(key).as_ref())).unwrap();
+        let transaction = Transaction::decode(&chain, &sign_body(&body, sender.map(key).as_ref())).unwrap();
         transaction.verify_signatures().unwrap();
         transaction
     }

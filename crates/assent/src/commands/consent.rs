@@ -1,6 +1,9 @@
 //! `assent consent`.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, ensure};
 use assent_client::{Client, Submitted};
@@ -211,7 +214,7 @@ async fn grant(
 
 async fn import(
     files: &[PathBuf],
-    map: &PathBuf,
+    map: &Path,
     profile: Profile,
     with_code: bool,
     dry_run: bool,
