@@ -1,5 +1,7 @@
 //! What the black-box tests share: a ledger in a temporary folder, its node as a process, and clients of it.
 
+pub mod in_process;
+
 use std::{
     fs::File,
     net::TcpListener,

@@ -3,16 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use assent_client::{Client, ClientConfig};
-use assent_core::{
-    batch::BatchHeader,
-    codec::sha256,
-    log::LogRecord,
-    manifest::{BaseNetwork, GenesisManifest, LedgerLimits, OutPoint},
-    outcome::Entry,
-    ruleset::Ruleset,
-    seal::SealPolicy,
-    signature::KeyPair,
-};
+use assent_core::{batch::BatchHeader, codec::sha256, log::LogRecord, outcome::Entry, signature::KeyPair};
 use assent_merkle::BatchTree;
 use assent_proto::v1::{
     self as proto,
@@ -20,8 +11,11 @@ use assent_proto::v1::{
     sequencer_service_server::{SequencerService, SequencerServiceServer},
 };
 use assent_prover::{Prover, ProverConfig};
-use assent_sequencer::{BaseFeed, QUEUE_CAPACITY, Sequencer, SequencerApi, SequencerConfig, system_clock};
-use assent_tests::{key, open_account};
+use assent_sequencer::{Sequencer, SequencerApi};
+use assent_tests::{
+    in_process::{ledger_keys, manifest, sequencer_config},
+    key, open_account,
+};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_stream::{Stream, StreamExt, wrappers::TcpListenerStream};
 use tonic::{Request, Response, Status};
@@ -109,29 +103,12 @@ fn change_record(batch: &mut proto::SealedBatch, change: impl Fn(&mut LogRecord)
 
 async fn halts(name: &str, expected: &str, change: Change) {
     let temp = tempfile::tempdir().unwrap();
-    let (sequencer_key, prover_key) = (key(1001), key(1002));
-    let manifest = Arc::new(GenesisManifest {
-        nonce: [1; 32],
-        created_ms: 1_700_000_000_000,
-        sequencer_key: sequencer_key.public(),
-        prover_key: prover_key.public(),
-        base: BaseNetwork { name: "regtest".into(), genesis_hash: [0; 32] },
-        first_anchor: OutPoint { txid: [3; 32], vout: 0 },
-        ruleset: 1,
-        ruleset_hash: Ruleset::numbered(1).unwrap().hash(),
-        limits: LedgerLimits::default(),
-    });
-    let sequencer = Sequencer::open(SequencerConfig {
-        path: temp.path().join("sequencer"),
-        manifest: manifest.clone(),
-        key: sequencer_key.clone(),
-        seal: SealPolicy { entries: 2, bytes: 1 << 20, age_ms: 100 },
-        queue_capacity: QUEUE_CAPACITY,
-        accept_time_step: true,
-        base: BaseFeed::default(),
-        clock: system_clock(),
-    })
-    .unwrap();
+    let (sequencer_key, prover_key) = ledger_keys();
+    // Made long ago, so that time may be set back to before the first group.
+    let manifest = manifest(1_700_000_000_000);
+    let mut config = sequencer_config(temp.path(), &manifest);
+    config.accept_time_step = true;
+    let sequencer = Sequencer::open(config).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let prover = Prover::open(ProverConfig {

@@ -6,22 +6,15 @@ use std::{
 };
 
 use assent_client::{Client, ClientConfig, Submitted};
-use assent_core::{
-    manifest::{BaseNetwork, GenesisManifest, LedgerLimits, OutPoint},
-    ruleset::Ruleset,
-    seal::SealPolicy,
-};
 use assent_proto::{
     errors,
-    v1::{
-        self as proto, sequencer_service_client::SequencerServiceClient,
-        sequencer_service_server::SequencerServiceServer,
-    },
+    v1::{self as proto, sequencer_service_client::SequencerServiceClient},
 };
-use assent_sequencer::{BaseFeed, Clock, Sequencer, SequencerConfig, system_clock};
-use assent_tests::{key, open_account};
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use assent_sequencer::{Clock, Sequencer, system_clock};
+use assent_tests::{
+    in_process::{manifest, sequencer_config, serve},
+    key, open_account,
+};
 use tonic::Code;
 
 /// A clock that stands still while it is held, and the executor with it.
@@ -52,35 +45,12 @@ fn a_full_queue_says_when_to_come_back_and_the_sdk_does() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let temp = tempfile::tempdir().unwrap();
-        let sequencer_key = key(1001);
-        let manifest = Arc::new(GenesisManifest {
-            nonce: [1; 32],
-            created_ms: system_clock()(),
-            sequencer_key: sequencer_key.public(),
-            prover_key: sequencer_key.public(),
-            base: BaseNetwork { name: "regtest".into(), genesis_hash: [0; 32] },
-            first_anchor: OutPoint { txid: [3; 32], vout: 0 },
-            ruleset: 1,
-            ruleset_hash: Ruleset::numbered(1).unwrap().hash(),
-            limits: LedgerLimits::default(),
-        });
         let gate = Arc::new(Gate::default());
-        let sequencer = Sequencer::open(SequencerConfig {
-            path: temp.path().join("sequencer"),
-            manifest,
-            key: sequencer_key,
-            seal: SealPolicy { entries: 100, bytes: 1 << 20, age_ms: 100 },
-            queue_capacity: 4,
-            accept_time_step: false,
-            base: BaseFeed::default(),
-            clock: gate.clock(),
-        })
-        .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let api = SequencerServiceServer::new(sequencer.api());
-        let server = tonic::transport::Server::builder().add_service(api);
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let mut config = sequencer_config(temp.path(), &manifest(system_clock()()));
+        config.queue_capacity = 4;
+        config.clock = gate.clock();
+        let sequencer = Sequencer::open(config).unwrap();
+        let address = serve(sequencer.api()).await;
         let client = Client::connect(ClientConfig::new(&address)).await.unwrap();
 
         gate.set(true);

@@ -11,7 +11,6 @@ use assent_core::{
     AccountId, ChainId, Hash, TransactionId,
     anchor::AnchorPayload,
     batch::{BatchRecord, GroupStatement, Refusal, RefusalReason, effect_leaf},
-    codec::sha256,
     note::{Checkpoint, verifier_key},
     outcome::{Detail, OutcomeKind, OutcomeLeaf},
     policy::{Decider, Obligation, Reason, Verdict},

@@ -17,6 +17,9 @@ const MAX_BATCH_MESSAGE: usize = 3 * assent_core::limits::MAX_BATCH_BYTES as usi
 /// First and longest pause before connecting again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// How often the log tells how far re-execution has come.
+const PROGRESS: Duration = Duration::from_secs(10);
+
 enum Ended {
     /// Try again.
     Disconnected(String),
@@ -99,6 +102,7 @@ async fn follow(
         Err(status) => return Ok(Ended::Disconnected(status.to_string())),
     };
     tracing::info!(from_batch, "following the sequencer");
+    let mut last_progress = std::time::Instant::now();
     loop {
         let message = tokio::select! {
             message = stream.message() => message,
@@ -122,6 +126,10 @@ async fn follow(
         match result {
             Ok(checkpoint) => {
                 tracing::debug!(size = checkpoint.size, "checkpoint signed");
+                if last_progress.elapsed() >= PROGRESS {
+                    tracing::info!(batches = checkpoint.size, "re-executed");
+                    last_progress = std::time::Instant::now();
+                }
                 shared.batches.send_replace(checkpoint.size);
                 *follower = Some(worker);
             }

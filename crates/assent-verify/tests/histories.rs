@@ -2,46 +2,22 @@
 //!
 //! Every bundle here ends with a right digest unless the digest is what is tested, and whatever an operator with all keys
 //! could sign again is signed again: each case has to be found by the check that is meant for it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 
-use assent_core::{
-    anchor::AnchorPayload,
-    batch::{BatchHeader, BatchRecord},
-    note::Checkpoint,
-    outcome::OutcomeKind,
-};
+use assent_core::{anchor::AnchorPayload, manifest::OutPoint};
 use assent_verify::{Bundle, MAX_ANCHORS, MAX_BUNDLE_BYTES, MAX_HEADERS, Pins, verify_bundle};
 use bitcoin::{Transaction, consensus::serialize};
 
 mod fixture;
 
 use fixture::{
-    Block, FIRST_SEAL, REGTEST_BITS, anchor, anchors, answer, blocks_on,
-    forge::Forge,
-    ledger::{Anchoring, CLINIC, History, PATIENT, START_MS, account, key, manifest, prover, transaction},
+    Block, FIRST_SEAL, anchor, anchors, answer,
+    cases::{Case, all},
+    ledger::{Anchoring, History, anchored, honest, pinned, prover},
     seal_of, txid,
 };
-
-/// A base chain below everything here.
-const BASE: [u8; 32] = [0x55; 32];
-
-fn pinned() -> Pins {
-    Pins { chain_id: Some(manifest().chain_id()), ..Pins::default() }
-}
-
-/// The last of these anchors in a block, with blocks on it.
-fn anchored(anchors: &[Transaction], size: u64, tag: u8) -> Anchoring {
-    let block = Block::mine(BASE, tag, &[anchors.last().unwrap()], REGTEST_BITS);
-    let mut blocks = vec![block.clone()];
-    blocks.extend(blocks_on(block.hash(), tag, 3));
-    Anchoring { anchors: anchors.to_vec(), size, blocks }
-}
-
-fn honest(history: &History, sizes: &[u64]) -> Anchoring {
-    let payloads: Vec<AnchorPayload> = sizes.iter().map(|size| history.payload(*size)).collect();
-    anchored(&anchors(&payloads), *sizes.last().unwrap(), 1)
-}
 
 #[test]
 fn a_well_formed_bundle_verifies_for_every_transaction() {
@@ -68,7 +44,8 @@ fn two_anchored_histories_of_one_ledger_cannot_both_verify_on_one_base_chain() {
     let (ours, theirs) = (History::new(0), History::new(1));
     assert_eq!(ours.manifest, theirs.manifest);
     let first = honest(&ours, &[2]);
-    let file = |history: &History, batch, anchoring: &Anchoring| history.bundle(batch, 0, anchoring, false).encode();
+    let file =
+        |history: &History, batch, anchoring: &Anchoring| history.bundle(batch, 0, anchoring, false).encode();
     assert_eq!(answer(&file(&ours, 0, &first), &pinned()), "verified");
 
     // A later anchor says something else about a batch that has one already.
@@ -80,11 +57,11 @@ fn two_anchored_histories_of_one_ledger_cannot_both_verify_on_one_base_chain() {
     // Leaving out the first anchor breaks the chain of seals.
     assert_eq!(answer(&file(&theirs, 0, &anchored(&[second], 4, 1)), &pinned()), "seals");
     // So does an anchor that spends another output.
-    let elsewhere = assent_core::manifest::OutPoint { txid: [0x99; 32], vout: 0 };
+    let elsewhere = OutPoint { txid: [0x99; 32], vout: 0 };
     let forged = anchor(elsewhere, &theirs.payload(2).encode());
     assert_eq!(answer(&file(&theirs, 0, &anchored(&[forged], 2, 1)), &pinned()), "seals");
     // Output 1 of an anchor is no seal.
-    let wrong_output = assent_core::manifest::OutPoint { vout: 1, ..seal_of(&first.anchors[0]) };
+    let wrong_output = OutPoint { vout: 1, ..seal_of(&first.anchors[0]) };
     let forged = anchor(wrong_output, &ours.payload(4).encode());
     let skewed = anchored(&[first.anchors[0].clone(), forged], 4, 1);
     assert_eq!(answer(&file(&ours, 2, &skewed), &pinned()), "seals");
@@ -141,255 +118,6 @@ fn an_anchor_decides_about_the_batches_that_it_adds_whatever_the_one_before_it_s
     assert_eq!(answer(&ours_again.encode(), &pinned()), "batch-inclusion");
 }
 
-struct Case(&'static str, &'static str, Vec<u8>, Pins);
-
-fn case(name: &'static str, how: &'static str, bundle: &Bundle) -> Case {
-    Case(name, how, bundle.encode(), pinned())
-}
-
-fn changed(bundle: &Bundle, change: impl FnOnce(&mut Bundle)) -> Bundle {
-    let mut bundle = bundle.clone();
-    change(&mut bundle);
-    bundle
-}
-
-/// The pins of a forged ledger: its own chain id.
-fn unpinned(name: &'static str, how: &'static str, bundle: &Bundle) -> Case {
-    Case(name, how, bundle.encode(), Pins::default())
-}
-
-fn ledger_cases(history: &History, cases: &mut Vec<Case>) {
-    let good = Forge::of(history, 1, 0).bundle();
-    let other = Forge::of(history, 1, 0).with_manifest(|m| m.nonce = [8; 32]).bundle();
-    cases.extend([
-        case("manifest", "another layout", &changed(&good, |b| b.manifest[0] = 0x1e)),
-        case("manifest", "a byte too many", &changed(&good, |b| b.manifest.push(0))),
-        case("manifest", "a limit of zero", &{
-            let forge = Forge::of(history, 1, 0).with_manifest(|m| m.limits.max_batch_entries = 0);
-            changed(&good, |b| b.manifest = forge.manifest)
-        }),
-        case("chain-id", "another ledger", &other),
-        unpinned("transaction", "a transaction of another ledger", &other),
-        unpinned("ruleset", "an unknown number", &Forge::of(history, 1, 0).with_manifest(|m| m.ruleset = 2).bundle()),
-        unpinned(
-            "ruleset",
-            "another content",
-            &Forge::of(history, 1, 0).with_manifest(|m| m.ruleset_hash[0] ^= 1).bundle(),
-        ),
-        unpinned(
-            "base-network",
-            "an unknown name",
-            &Forge::of(history, 1, 0).with_manifest(|m| m.base.name = "moon".into()).bundle(),
-        ),
-        unpinned(
-            "base-network",
-            "another first block",
-            &Forge::of(history, 1, 0).with_manifest(|m| m.base.genesis_hash[0] ^= 1).bundle(),
-        ),
-    ]);
-}
-
-fn transaction_cases(history: &History, cases: &mut Vec<Case>) {
-    let forge = || Forge::of(history, 2, 0);
-    let good = forge().bundle();
-    let chain = history.manifest.chain_id();
-    let open = || {
-        let kind = assent_proto::v1::AccountKind::Patient as i32;
-        assent_proto::v1::transaction_body::Act::OpenAccount(assent_proto::v1::OpenAccount { kind })
-    };
-    let entry_time = START_MS;
-    let late = transaction(&chain, PATIENT, vec![7; 16], entry_time, open());
-    let foreign = transaction(&chain, CLINIC, vec![7; 16], START_MS + 5_000, open());
-    cases.extend([
-        // Field 15, a varint: protobuf readers skip what they do not know.
-        case("transaction", "an unknown field", &changed(&good, |b| b.body.extend([0x78, 1]))),
-        case("transaction", "a default value written out", &changed(&good, |b| b.body.extend([0x20, 0]))),
-        case("transaction", "not protobuf", &changed(&good, |b| b.body = vec![0xff; 8])),
-        case("sender-signature", "a flipped bit", &changed(&good, |b| b.authorizations[0].signature[9] ^= 1)),
-        case("sender-signature", "an s that is not reduced", &changed(&good, |b| {
-            b.authorizations[0].signature[63] |= 0xf0;
-        })),
-        case("sender-signature", "another's key", &changed(&good, |b| b.authorizations[0].key = key(50).public())),
-        case("sender-signature", "none", &changed(&good, |b| b.authorizations.clear())),
-        case("entry", "another layout", &changed(&good, |b| b.entry[0] = 0x17)),
-        case("entry", "another version", &changed(&good, |b| b.entry[1] = 2)),
-        case("transaction-id", "an entry of another transaction", &{
-            let mut forge = forge();
-            forge.entry.transaction_id = foreign.id;
-            forge.bundle()
-        }),
-        case("authorizations", "an entry over another signature", &{
-            let mut forge = forge();
-            forge.entry.authorizations_hash = foreign.authorizations_hash();
-            forge.bundle()
-        }),
-        case("expired", "sequenced at its end", &Forge::of(history, 0, 0).transaction(&late).bundle()),
-        case("outcome-leaf", "an unknown kind", &changed(&good, |b| b.outcome_leaves[0][2] = 9)),
-        case("outcome-leaf", "a byte too many", &changed(&good, |b| b.outcome_leaves[0].push(0))),
-        case("outcome-root", "a denial turned into a permit", &changed(&good, |b| b.outcome_leaves[1][2] = 5)),
-        case("outcome-root", "a leaf left out", &changed(&good, |b| drop(b.outcome_leaves.pop()))),
-        case("outcome-root", "leaves in another order", &changed(&good, |b| b.outcome_leaves.swap(0, 1))),
-        case(
-            "outcome-form",
-            "fewer decisions than subjects",
-            &forge().leaves(|leaves| drop(leaves.pop())).bundle(),
-        ),
-        case("outcome-form", "decisions in another order", &forge().leaves(|leaves| leaves.swap(0, 1)).bundle()),
-        case(
-            "outcome-form",
-            "the outcome of another act",
-            &forge().leaves(|leaves| leaves[0].kind = OutcomeKind::AccessCovered).bundle(),
-        ),
-        case(
-            "outcome-form",
-            "the opening of another account",
-            &Forge::of(history, 0, 0).leaves(|leaves| leaves[0].object = account(CLINIC).0).bundle(),
-        ),
-        case(
-            "outcome-form",
-            "the grant of another consent",
-            &Forge::of(history, 1, 0).leaves(|leaves| leaves[0].object[0] ^= 1).bundle(),
-        ),
-        case(
-            "outcome-form",
-            "a record about another subject",
-            &Forge::of(history, 2, 1).leaves(|leaves| leaves[0].object = account(78).0).bundle(),
-        ),
-        case(
-            "outcome-form",
-            "a revocation that grants",
-            &Forge::of(history, 3, 0).leaves(|leaves| leaves[0].kind = OutcomeKind::ConsentGranted).bundle(),
-        ),
-        case("detail", "another salt", &changed(&good, |b| b.details[0][2] ^= 1)),
-        case("detail", "cut off", &changed(&good, |b| drop(b.details[0].pop()))),
-        case("detail", "one of two opened", &changed(&good, |b| drop(b.details.pop()))),
-    ]);
-}
-
-fn batch_cases(history: &History, cases: &mut Vec<Case>) {
-    let forge = || Forge::of(history, 1, 0);
-    let good = forge().bundle();
-    let in_three = history.bundle(0, 1, &honest(history, &[3]), false);
-    let with_header = |change: &dyn Fn(&mut BatchHeader)| {
-        let mut forge = forge();
-        change(&mut forge.header);
-        forge.bundle()
-    };
-    cases.extend([
-        case("header", "another layout", &changed(&good, |b| b.header[0] = 0)),
-        case("header", "a byte too many", &changed(&good, |b| b.header.push(0))),
-        case("header-chain", "of another ledger", &with_header(&|h| h.chain_id.0[0] ^= 1)),
-        case("header-ruleset", "another ruleset", &with_header(&|h| h.ruleset = 2)),
-        case("header-key", "another key", &with_header(&|h| h.key_id = key(50).public().key_id())),
-        case("header-signature", "signed by another key", &{
-            let mut forge = forge();
-            forge.header_key = key(50);
-            forge.bundle()
-        }),
-        case("header-signature", "a flipped bit", &changed(&good, |b| b.header_signature[0] ^= 1)),
-        case("sequence-range", "before the batch", &with_header(&|h| h.first_sequence += 1)),
-        case("sequence-range", "after the batch", &with_header(&|h| h.first_sequence -= 1)),
-        case("sequence-range", "an empty batch", &with_header(&|h| h.entry_count = 0)),
-        case("entry-time", "after its batch", &with_header(&|h| h.time_ms -= 1)),
-        case("entry-time", "before the ledger", &{
-            let mut forge = forge();
-            forge.entry.time_ms = START_MS - 1;
-            forge.bundle()
-        }),
-        case("entry-inclusion", "another root", &{
-            let forge = forge();
-            forge.bundle_under(BatchHeader { entries_root: [4; 32], ..forge.header.clone() })
-        }),
-        case("entry-inclusion", "a surplus hash", &changed(&in_three, |b| b.entry_path.push([0; 32]))),
-        case("entry-inclusion", "a hash too few", &changed(&in_three, |b| drop(b.entry_path.pop()))),
-        case("entry-inclusion", "another hash", &changed(&in_three, |b| b.entry_path[0][0] ^= 1)),
-        case("batch-record", "an unknown tree kind", &changed(&good, |b| b.batch_record[66] = 1)),
-        case("batch-record", "a state root without a tree", &changed(&good, |b| b.batch_record[40] = 1)),
-        case("batch-record-header", "of another header", &changed(&good, |b| b.batch_record[2] ^= 1)),
-    ]);
-    let chain = history.manifest.chain_id();
-    let root = Checkpoint { size: 1, root: BatchRecord::decode(&good.batch_record).unwrap().leaf_hash() };
-    let note = root.sign(&chain, &prover());
-    let elsewhere = Checkpoint { size: 1, root: [6; 32] };
-    cases.extend([
-        case("checkpoint", "signed by another key", &changed(&good, |b| b.checkpoint = root.sign(&chain, &key(50)))),
-        case("checkpoint", "of another ledger", &changed(&good, |b| {
-            b.checkpoint = root.sign(&assent_core::ChainId([1; 32]), &prover());
-        })),
-        case("checkpoint", "a size with a leading zero", &changed(&good, |b| {
-            b.checkpoint = note.replacen("\n1\n", "\n01\n", 1);
-        })),
-        case("checkpoint", "an extension line", &changed(&good, |b| {
-            b.checkpoint = note.replacen("\n\n", "\nmore\n\n", 1);
-        })),
-        case("checkpoint", "another size", &changed(&good, |b| b.checkpoint = note.replacen("\n1\n", "\n2\n", 1))),
-        case("batch-inclusion", "another root", &changed(&good, |b| b.checkpoint = elsewhere.sign(&chain, &prover()))),
-        case("batch-inclusion", "a surplus hash", &changed(&good, |b| b.history_path.push([0; 32]))),
-        case("batch-inclusion", "a batch past the checkpoint", &with_header(&|h| h.number = 1)),
-    ]);
-}
-
-fn base_cases(history: &History, cases: &mut Vec<Case>) {
-    let good = history.bundle(1, 0, &honest(history, &[1, 3]), true);
-    let with = |anchors: &[Transaction], size| history.bundle(1, 0, &anchored(anchors, size, 1), false);
-    let tagged = AnchorPayload { chain_tag: [0; 4], ..history.payload(3) };
-    let rootless = AnchorPayload { root: [1; 32], ..history.payload(3) };
-    let mut unpaid = good.headers[0];
-    // Another nonce has another hash: half of them miss even regtest's target.
-    loop {
-        unpaid[76] = unpaid[76].wrapping_add(1);
-        let header: bitcoin::block::Header = bitcoin::consensus::deserialize(&unpaid).unwrap();
-        if header.validate_pow(header.target()).is_err() {
-            break;
-        }
-    }
-    let last: Transaction = bitcoin::consensus::deserialize(&good.anchors[1]).unwrap();
-    let easy = Block::mine(BASE, 1, &[&last], 0x2100_ffff);
-    cases.extend([
-        case("no-anchor", "none", &changed(&good, |b| b.anchors.clear())),
-        case("seals", "not a transaction", &changed(&good, |b| b.anchors[0].truncate(60))),
-        case("seals", "another payload version", &changed(&good, |b| {
-            let at = b.anchors[1].windows(5).position(|w| w == b"ASNT\x01").unwrap();
-            b.anchors[1][at + 4] = 2;
-        })),
-        case("chain-tag", "another ledger's", &with(&anchors(&[history.payload(1), tagged]), 3)),
-        case("anchor-size", "not larger", &with(&anchors(&[history.payload(3), history.payload(3)]), 3)),
-        case("anchor-size", "empty", &with(&anchors(&[AnchorPayload { size: 0, ..tagged_ours(history) }]), 3)),
-        case("not-first-anchor", "a second one", &with(&anchors(&[history.payload(2), history.payload(3)]), 3)),
-        case("anchor-payload", "another root", &with(&anchors(&[rootless]), 3)),
-        case("no-header", "none", &changed(&good, |b| b.headers.clear())),
-        case("base-headers", "no proof of work", &changed(&good, |b| b.headers[0] = unpaid)),
-        case("base-headers", "a block left out", &changed(&good, |b| drop(b.headers.remove(1)))),
-        case("base-headers", "a target that the network does not have", &changed(&good, |b| {
-            b.headers = vec![easy.bytes()];
-        })),
-        case("block-inclusion", "another index", &changed(&good, |b| b.block_index ^= 1)),
-        case("block-inclusion", "an index past the path", &changed(&good, |b| b.block_index = 4)),
-        case("block-inclusion", "another hash", &changed(&good, |b| b.block_path[1][0] ^= 1)),
-        case("block-inclusion", "another block", &changed(&good, |b| drop(b.headers.remove(0)))),
-        Case("pinned-block", "not in the file", good.encode(), Pins { base_block: Some([1; 32]), ..pinned() }),
-        // Four regtest blocks stand for 2 expected hashes each.
-        Case("least-work", "one more than there is", good.encode(), Pins { least_work: Some(work(9)), ..pinned() }),
-        Case("file-digest", "a flipped bit", {
-            let mut file = good.encode();
-            *file.last_mut().unwrap() ^= 1;
-            file
-        }, pinned()),
-    ]);
-    let enough = Pins { least_work: Some(work(8)), ..pinned() };
-    assert_eq!(answer(&good.encode(), &enough), "verified");
-}
-
-fn tagged_ours(history: &History) -> AnchorPayload {
-    history.payload(3)
-}
-
-fn work(hashes: u8) -> [u8; 32] {
-    let mut work = [0; 32];
-    work[31] = hashes;
-    work
-}
-
 /// The names of all checks, as the source of the verifier lists them.
 fn all_names() -> BTreeSet<&'static str> {
     let source = include_str!("../src/check.rs");
@@ -404,11 +132,7 @@ const UNPROVOKED: [&str; 0] = [];
 #[test]
 fn every_named_check_refuses_what_it_is_for() {
     let history = History::new(0);
-    let mut cases = Vec::new();
-    ledger_cases(&history, &mut cases);
-    transaction_cases(&history, &mut cases);
-    batch_cases(&history, &mut cases);
-    base_cases(&history, &mut cases);
+    let cases = all(&history);
     let wrong: Vec<String> = cases
         .iter()
         .map(|Case(name, how, file, pins)| (name, how, answer(file, pins)))

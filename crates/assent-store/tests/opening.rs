@@ -1,0 +1,74 @@
+//! What a database refuses, and what a crash leaves.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use assent_core::{ChainId, batch::BaseBlock, log::LogRecord};
+use assent_store::{Commit, LedgerStore, Role, StoreError};
+
+const CHAIN: ChainId = ChainId([1; 32]);
+
+fn record(position: u64, epoch: u64) -> LogRecord {
+    LogRecord {
+        position,
+        epoch,
+        time_ms: 5,
+        seal: false,
+        time_confirmed: false,
+        seed: [9; 32],
+        base: BaseBlock::default(),
+        transactions: Vec::new(),
+    }
+}
+
+#[test]
+fn another_ledgers_another_roles_and_an_open_database_are_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let open = |role, chain| LedgerStore::open(temp.path(), role, &chain);
+    let first = open(Role::Sequencer, CHAIN).unwrap();
+    assert!(matches!(open(Role::Sequencer, CHAIN), Err(StoreError::Locked(_))));
+    drop(first);
+    assert!(matches!(open(Role::Sequencer, ChainId([2; 32])), Err(StoreError::OtherChain { .. })));
+    assert!(matches!(open(Role::Prover, CHAIN), Err(StoreError::OtherRole { .. })));
+    open(Role::Sequencer, CHAIN).unwrap();
+}
+
+#[test]
+fn a_newer_schema_is_refused_even_with_column_families_that_are_unknown() {
+    let temp = tempfile::tempdir().unwrap();
+    drop(LedgerStore::open(temp.path(), Role::Sequencer, &CHAIN).unwrap());
+    {
+        let options = rocksdb::Options::default();
+        let mut families = rocksdb::DB::list_cf(&options, temp.path()).unwrap();
+        let mut options = rocksdb::Options::default();
+        options.create_missing_column_families(true);
+        families.push("of-tomorrow".into());
+        let db = rocksdb::DB::open_cf(&options, temp.path(), &families).unwrap();
+        db.put_cf(db.cf_handle("meta").unwrap(), b"schema", 7u32.to_be_bytes()).unwrap();
+    }
+    let refused = LedgerStore::open(temp.path(), Role::Sequencer, &CHAIN);
+    assert!(matches!(refused, Err(StoreError::NewerSchema { found: 7, .. })));
+}
+
+#[test]
+fn a_commit_needs_the_newest_epoch_and_the_next_position() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = LedgerStore::open(temp.path(), Role::Sequencer, &CHAIN).unwrap();
+    let old = store.begin_epoch().unwrap();
+    assert!(matches!(store.commit(old, 0, &record(0, old), &[3; 64]), Commit::Committed));
+    // Twice at one position, past the end, and with a record that says another position.
+    for (expected, position) in [(0, 0), (2, 2), (1, 2)] {
+        let fenced = store.commit(old, expected, &record(position, old), &[3; 64]);
+        assert!(matches!(fenced, Commit::Fenced { epoch: 1, position: 1 }), "{fenced:?}");
+    }
+    let new = store.begin_epoch().unwrap();
+    assert!(matches!(
+        store.commit(old, 1, &record(1, old), &[3; 64]),
+        Commit::Fenced { epoch: 2, position: 1 }
+    ));
+    assert!(matches!(store.commit(new, 1, &record(1, new), &[4; 64]), Commit::Committed));
+    drop(store);
+    let again = LedgerStore::open(temp.path(), Role::Sequencer, &CHAIN).unwrap();
+    assert_eq!(again.log_end().unwrap(), 2);
+    assert_eq!(again.record(1).unwrap(), record(1, new));
+    assert_eq!(again.group_signature(1).unwrap(), [4; 64]);
+    assert!(matches!(again.record(2), Err(StoreError::Missing { .. })));
+}

@@ -1,0 +1,62 @@
+//! A sequencer in the test's own process, for what the real binary cannot be made to do: clocks that stand still or jump,
+//! queues of four.
+
+use std::{path::Path, sync::Arc};
+
+use assent_core::{
+    manifest::{BaseNetwork, GenesisManifest, LedgerLimits, OutPoint},
+    ruleset::Ruleset,
+    seal::SealPolicy,
+    signature::KeyPair,
+};
+use assent_proto::v1::sequencer_service_server::{SequencerService, SequencerServiceServer};
+use assent_sequencer::{BaseFeed, QUEUE_CAPACITY, SequencerConfig, system_clock};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+
+/// Keys of sequencer and prover.
+#[must_use]
+pub fn ledger_keys() -> (KeyPair, KeyPair) {
+    (crate::key(1001), crate::key(1002))
+}
+
+/// A ledger made at this time.
+#[must_use]
+pub fn manifest(created_ms: u64) -> Arc<GenesisManifest> {
+    let (sequencer, prover) = ledger_keys();
+    Arc::new(GenesisManifest {
+        nonce: [1; 32],
+        created_ms,
+        sequencer_key: sequencer.public(),
+        prover_key: prover.public(),
+        base: BaseNetwork { name: "regtest".into(), genesis_hash: [0; 32] },
+        first_anchor: OutPoint { txid: [3; 32], vout: 0 },
+        ruleset: 1,
+        ruleset_hash: Ruleset::numbered(1).unwrap().hash(),
+        limits: LedgerLimits::default(),
+    })
+}
+
+/// A sequencer of that ledger, sealing two entries at a time.
+#[must_use]
+pub fn sequencer_config(folder: &Path, manifest: &Arc<GenesisManifest>) -> SequencerConfig {
+    SequencerConfig {
+        path: folder.join("sequencer"),
+        manifest: manifest.clone(),
+        key: ledger_keys().0,
+        seal: SealPolicy { entries: 2, bytes: 1 << 20, age_ms: 100 },
+        queue_capacity: QUEUE_CAPACITY,
+        accept_time_step: false,
+        base: BaseFeed::default(),
+        clock: system_clock(),
+    }
+}
+
+/// Serves it on a free port, until the runtime ends. Gives the address.
+pub async fn serve<S: SequencerService>(service: S) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = tonic::transport::Server::builder().add_service(SequencerServiceServer::new(service));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    address
+}
