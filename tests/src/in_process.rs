@@ -53,6 +53,8 @@ pub fn sequencer_config(folder: &Path, manifest: &Arc<GenesisManifest>) -> Seque
 }
 
 /// Serves it on a free port, until the runtime ends. Gives the address.
+///
+/// The server keeps the sequencer's database open as long as it runs.
 pub async fn serve<S: SequencerService>(service: S) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

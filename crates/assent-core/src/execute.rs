@@ -111,7 +111,11 @@ impl<S: StateRead> Context<'_, '_, S> {
             .map(|leaf| (AccountId(leaf.object), leaf.permit_until_ms))
             .collect();
         let sender = self.transaction.sender;
-        self.view.remember(self.id(), SeenTransaction { at: self.at, sender, decisions });
+        let scope = match &self.transaction.act {
+            Act::RequestAccess { scope, .. } => Some(scope.clone()),
+            _ => None,
+        };
+        self.view.remember(self.id(), SeenTransaction { at: self.at, sender, decisions, scope });
         let entry = Entry {
             sequence: self.at.sequence,
             time_ms: self.at.time_ms,
@@ -239,7 +243,7 @@ impl<S: StateRead> Context<'_, '_, S> {
             return Ok(Err(RefusalReason::UnknownCode));
         }
         let (mut decision, log_size) = self.decide(recipient, subject, scope)?;
-        if let Some(reason) = self.cited_fault(recipient, request, subject)? {
+        if let Some(reason) = self.cited_fault(recipient, request, subject, scope)? {
             decision = Decision { verdicts: decision.verdicts, ..Decision::denied(reason) };
         }
         let kind = match decision.effect {
@@ -255,6 +259,7 @@ impl<S: StateRead> Context<'_, '_, S> {
         recipient: AccountId,
         request: TransactionId,
         subject: AccountId,
+        read: &AccessScope,
     ) -> Result<Option<Reason>, StateError> {
         let now = self.at.time_ms;
         let cited = self
@@ -263,14 +268,17 @@ impl<S: StateRead> Context<'_, '_, S> {
             // Followers that began with a snapshot know no older ones.
             .filter(|seen| now - seen.at.time_ms <= self.rules.limits.max_validity_ms)
             .filter(|seen| seen.sender == Some(recipient));
-        let until = cited.and_then(|seen| {
+        let decided = |seen: &SeenTransaction| {
             seen.decisions.iter().find(|(about, _)| *about == subject).map(|(_, until)| *until)
-        });
+        };
+        let Some((until, asked)) = cited.and_then(|seen| Some((decided(&seen)?, seen.scope?))) else {
+            return Ok(Some(Reason::NoSuchRequest));
+        };
         Ok(match until {
-            None => Some(Reason::NoSuchRequest),
-            Some(0) => Some(Reason::RequestDenied),
-            Some(until) if now >= until => Some(Reason::PermitExpired),
-            Some(_) => None,
+            0 => Some(Reason::RequestDenied),
+            until if now >= until => Some(Reason::PermitExpired),
+            _ if !asked.covers(read) => Some(Reason::BeyondRequest),
+            _ => None,
         })
     }
 

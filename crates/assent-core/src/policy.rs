@@ -60,6 +60,8 @@ pub enum Reason {
     RequestDenied = 10,
     /// A record relies on a permit that has expired.
     PermitExpired = 11,
+    /// A record goes beyond what the cited request asked for.
+    BeyondRequest = 12,
 }
 
 impl Reason {
@@ -79,6 +81,7 @@ impl Reason {
             NoSuchRequest,
             RequestDenied,
             PermitExpired,
+            BeyondRequest,
         ]
         .into_iter()
         .find(|reason| *reason as u8 == number)

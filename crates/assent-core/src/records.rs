@@ -11,7 +11,7 @@ use crate::{
     limits,
     signature::{ED25519, PublicKey},
     terms::ConsentTerms,
-    transaction::AccountKind,
+    transaction::{AccessScope, AccountKind},
 };
 
 /// What a key is of.
@@ -394,6 +394,8 @@ pub struct SeenTransaction {
     pub sender: Option<AccountId>,
     /// For an access request: each subject with the end of its permit, 0 for a denial.
     pub decisions: Vec<(AccountId, u64)>,
+    /// For an access request: what was asked for.
+    pub scope: Option<AccessScope>,
 }
 
 impl Record for SeenTransaction {
@@ -403,6 +405,7 @@ impl Record for SeenTransaction {
             .u64(self.at.time_ms)
             .option(self.sender.as_ref(), |e, sender| e.fixed(&sender.0))
             .list(&self.decisions, |e, (subject, until)| e.fixed(&subject.0).u64(*until))
+            .option(self.scope.as_ref(), AccessScope::encode)
             .finish()
     }
 
@@ -414,6 +417,7 @@ impl Record for SeenTransaction {
             decisions: d.list("decisions", limits::MAX_SUBJECTS, |d| {
                 Ok((AccountId(d.hash("subject")?), d.u64("permit until")?))
             })?,
+            scope: d.option("scope", AccessScope::decode)?,
         };
         d.finish()?;
         Ok(seen)

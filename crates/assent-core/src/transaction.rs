@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::{
     AccountId, ChainId, Hash, TransactionId,
-    codec::{Encoder, Layout},
+    codec::{DecodeError, Decoder, Encoder, Layout},
     limits,
     signature::{ED25519, KeyPair, PublicKey, SignatureError, SignedHash},
     terms::{Action, Coding, ConsentTerms, Period, checked_list, code_text},
@@ -162,6 +162,47 @@ pub struct AccessScope {
     pub data_period: Option<Period>,
     /// Who acts for the recipient, salted and hashed.
     pub acting_person_hash: Option<Hash>,
+}
+
+impl AccessScope {
+    /// Whether `read` is at most what `self` asked for: the same custodian, purpose and action; no other class; no label
+    /// outside those that were named, where any were; data from within the period.
+    #[must_use]
+    pub fn covers(&self, read: &Self) -> bool {
+        let always = Period::ALWAYS;
+        let labels = self.labels.is_empty()
+            || (!read.labels.is_empty() && read.labels.iter().all(|label| self.labels.contains(label)));
+        self.custodian == read.custodian
+            && self.purpose == read.purpose
+            && self.action == read.action
+            && read.classes.iter().all(|class| self.classes.contains(class))
+            && labels
+            && self.data_period.unwrap_or(always).covers(&read.data_period.unwrap_or(always))
+    }
+
+    pub(crate) fn encode(encoder: Encoder, scope: &Self) -> Encoder {
+        encoder
+            .fixed(&scope.custodian.0)
+            .short(scope.purpose.as_bytes())
+            .u8(scope.action as u8)
+            .list(&scope.classes, Coding::encode)
+            .list(&scope.labels, Coding::encode)
+            .option(scope.data_period.as_ref(), Period::encode)
+            .option(scope.acting_person_hash.as_ref(), |e, hash| e.fixed(hash))
+    }
+
+    pub(crate) fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            custodian: AccountId(d.hash("custodian")?),
+            purpose: d.text("purpose")?,
+            action: Action::from_number("action", i32::from(d.u8("action")?))
+                .map_err(|error| DecodeError::invalid("action", error))?,
+            classes: d.list("classes", limits::MAX_CLASSES, Coding::decode)?,
+            labels: d.list("labels", limits::MAX_LABELS, Coding::decode)?,
+            data_period: d.option("data period", Period::decode)?,
+            acting_person_hash: d.option("acting person", |d| d.hash("hash"))?,
+        })
+    }
 }
 
 /// How a revocation shows that it may be.

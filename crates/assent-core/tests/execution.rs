@@ -89,7 +89,7 @@ fn a_record_is_sequenced_and_judged_again_whatever_it_relies_on() {
     let consent = ledger.one(PATIENT, grant(CLINIC)).unwrap().entry.transaction_id;
     let permitted = ledger.one(CLINIC, request(&[PATIENT], "TREAT")).unwrap().entry.transaction_id;
     let denied = ledger.one(INSURER, request(&[PATIENT], "TREAT")).unwrap().entry.transaction_id;
-    let mut judge = |ledger: &mut Ledger, n, cited, subject| {
+    let judge = |ledger: &mut Ledger, n, cited, subject| {
         let executed = ledger.one(n, record(cited, subject)).unwrap();
         (executed.leaves[0].kind, executed.details[0].reason.unwrap())
     };
@@ -98,6 +98,17 @@ fn a_record_is_sequenced_and_judged_again_whatever_it_relies_on() {
     assert_eq!(judge(&mut ledger, INSURER, denied, PATIENT), (uncovered, Reason::RequestDenied));
     assert_eq!(judge(&mut ledger, INSURER, permitted, PATIENT), (uncovered, Reason::NoSuchRequest));
     assert_eq!(judge(&mut ledger, CLINIC, permitted, INSURER), (uncovered, Reason::NoSuchRequest));
+    // The consent would permit emergency treatment; the request was not for it.
+    let mut wider = scope(3, "ETREAT");
+    let beyond = |ledger: &mut Ledger, scope: proto::AccessScope| {
+        let Act::RecordAccess(mut read) = record(permitted, PATIENT) else { panic!() };
+        read.scope = Some(scope);
+        ledger.one(CLINIC, Act::RecordAccess(read)).unwrap().details[0].reason.unwrap()
+    };
+    assert_eq!(beyond(&mut ledger, wider.clone()), Reason::BeyondRequest);
+    wider = scope(3, "TREAT");
+    wider.data_period = Some(proto::Period { start_ms: 5, end_ms: 0 });
+    assert_eq!(beyond(&mut ledger, wider), Reason::PermittedByProvision, "less than was asked for");
     ledger.time_ms += ledger.manifest.limits.permit_validity_ms;
     assert_eq!(judge(&mut ledger, CLINIC, permitted, PATIENT), (uncovered, Reason::PermitExpired));
     let fresh = ledger.one(CLINIC, request(&[PATIENT], "TREAT")).unwrap().entry.transaction_id;
@@ -208,7 +219,7 @@ fn fields_outside_their_limits_are_refused_by_name() {
     let chain = ledger.manifest.chain_id();
     let body =
         proto::TransactionBody::decode(ledger.transaction(PATIENT, grant(CLINIC)).body.as_slice()).unwrap();
-    let mut refuse = |change: &dyn Fn(&mut proto::TransactionBody), field: &str| {
+    let refuse = |change: &dyn Fn(&mut proto::TransactionBody), field: &str| {
         let mut body = body.clone();
         change(&mut body);
         match Transaction::decode(&chain, &sign_body(&body, Some(&key(PATIENT)))).unwrap_err() {

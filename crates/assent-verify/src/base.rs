@@ -2,7 +2,7 @@
 
 use assent_core::{
     Hash,
-    anchor::AnchorPayload,
+    anchor::{ANCHOR_BYTES, AnchorPayload},
     manifest::{BaseNetwork, OutPoint},
 };
 use bitcoin::{
@@ -11,7 +11,6 @@ use bitcoin::{
     consensus::encode::{deserialize, serialize},
     hashes::{Hash as _, sha256d},
     opcodes::all::OP_RETURN,
-    script::Instruction,
 };
 use thiserror::Error;
 
@@ -84,6 +83,9 @@ pub enum BaseError {
     /// The transaction is not in the block.
     #[error("the anchor is not in the block: its path leads to another Merkle root")]
     NotInBlock,
+    /// A node of the path could be a transaction.
+    #[error("the anchor's path goes through a node that could be a transaction")]
+    AmbiguousPath,
     /// A path too long for its index.
     #[error("the anchor's index in the block does not fit its path of {path} hashes")]
     BadBlockIndex {
@@ -130,8 +132,7 @@ impl Anchor {
     pub fn read(index: usize, bytes: &[u8]) -> Result<Self, BaseError> {
         let not = |problem: String| BaseError::NotATransaction { index, problem };
         let transaction: Transaction = deserialize(bytes).map_err(|error| not(error.to_string()))?;
-        // A transaction of 64 bytes could be taken for an inner node of a block's Merkle tree (CVE-2017-12842).
-        if bytes.len() == 64 || serialize(&transaction) != bytes {
+        if serialize(&transaction) != bytes {
             return Err(not("not in the one encoding".into()));
         }
         if transaction.input.iter().any(|input| !input.witness.is_empty()) {
@@ -169,12 +170,14 @@ impl Anchor {
 fn payload(index: usize, transaction: &Transaction) -> Result<AnchorPayload, BaseError> {
     let no = |problem: &str| BaseError::NoPayload { index, problem: problem.to_owned() };
     let script = &transaction.output.get(1).ok_or_else(|| no("there is no output 1"))?.script_pubkey;
-    let mut instructions = script.instructions();
-    match (instructions.next(), instructions.next(), instructions.next()) {
-        (Some(Ok(Instruction::Op(OP_RETURN))), Some(Ok(Instruction::PushBytes(bytes))), None) => {
-            AnchorPayload::decode(bytes.as_bytes()).map_err(|error| no(&error.to_string()))
+    // One spelling: OP_RETURN, and one push of the payload's length.
+    match script.as_bytes().split_first_chunk::<2>() {
+        Some(([first, length], payload))
+            if *first == OP_RETURN.to_u8() && usize::from(*length) == ANCHOR_BYTES =>
+        {
+            AnchorPayload::decode(payload).map_err(|error| no(&error.to_string()))
         }
-        _ => Err(no("it is not OP_RETURN and one push")),
+        _ => Err(no("it is not OP_RETURN and one push of 49 bytes")),
     }
 }
 
@@ -253,16 +256,21 @@ pub fn check_headers(network: bitcoin::Network, headers: &[[u8; 80]]) -> Result<
 /// Checks that a transaction stands at an index of a block, by Bitcoin's Merkle tree (double SHA-256, no prefixes).
 ///
 /// # Errors
-/// [`BaseError::NotInBlock`], [`BaseError::BadBlockIndex`].
+/// [`BaseError::NotInBlock`], [`BaseError::BadBlockIndex`], [`BaseError::AmbiguousPath`].
 pub fn check_in_block(txid: &Hash, index: u32, path: &[Hash], merkle_root: &Hash) -> Result<(), BaseError> {
     if path.len() > 32 || u64::from(index) >> path.len() != 0 {
         return Err(BaseError::BadBlockIndex { path: path.len() });
     }
-    let root = path.iter().enumerate().fold(*txid, |node, (level, sibling)| {
-        let pair = if index >> level & 1 == 0 { [node, *sibling] } else { [*sibling, node] };
-        sha256d::Hash::hash(&pair.concat()).to_byte_array()
-    });
-    if root == *merkle_root { Ok(()) } else { Err(BaseError::NotInBlock) }
+    let mut node = *txid;
+    for (level, sibling) in path.iter().enumerate() {
+        let pair = if index >> level & 1 == 0 { [node, *sibling] } else { [*sibling, node] }.concat();
+        // Half of a transaction of 64 bytes could pass for an id below it (CVE-2017-12842).
+        if deserialize::<Transaction>(&pair).is_ok() {
+            return Err(BaseError::AmbiguousPath);
+        }
+        node = sha256d::Hash::hash(&pair).to_byte_array();
+    }
+    if node == *merkle_root { Ok(()) } else { Err(BaseError::NotInBlock) }
 }
 
 /// The path from a transaction to its block's Merkle root, for whoever makes a proof.

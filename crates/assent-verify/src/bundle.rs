@@ -14,8 +14,8 @@ use thiserror::Error;
 
 /// First bytes of the file, so that a person who opens it sees what it is.
 pub const MAGIC: &[u8] = b"assent-proof\n";
-/// Bytes of a bundle that is read: all limits below together stay under it for any ledger that anchors every ten minutes
-/// for three years. Larger files are refused before they are read.
+/// Bytes of a bundle that is read: enough for a ledger that has anchored every ten minutes for three years, at about 250
+/// bytes an anchor. Larger files are refused before they are read.
 pub const MAX_BUNDLE_BYTES: usize = 64 * 1024 * 1024;
 /// Anchors from the manifest's outpoint to the one that covers the batch.
 pub const MAX_ANCHORS: usize = 200_000;

@@ -7,9 +7,10 @@ use assent_core::{
     manifest::GenesisManifest,
     note::{Checkpoint, NoteError},
     outcome::{Detail, Entry, OutcomeKind, OutcomeLeaf, outcome_root},
+    policy::Reason,
     ruleset::RulesetError,
     signature::SignatureError,
-    transaction::{Act, Transaction, TransactionError},
+    transaction::{Act, RevokeBy, Transaction, TransactionError},
 };
 use assent_merkle::{InclusionError, verify_inclusion};
 use assent_proto::v1 as proto;
@@ -54,7 +55,9 @@ pub enum CheckError {
     TransactionId { entry: TransactionId, found: TransactionId },
     #[error("the entry commits to other authorizations")]
     Authorizations,
-    #[error("the transaction had expired at the entry's time")]
+    #[error(
+        "the transaction had expired at the entry's time, or expires further ahead than the ledger allows"
+    )]
     Expired,
     #[error("an outcome leaf cannot be read: {0}")]
     OutcomeLeaf(DecodeError),
@@ -72,6 +75,8 @@ pub enum CheckError {
     HeaderRuleset { expected: u32, found: u32 },
     #[error("the batch header names another key than the manifest's sequencer key")]
     HeaderKey,
+    #[error("the batch header is none that the rules allow: its previous hash or its entry count")]
+    HeaderForm,
     #[error("the sequencer's signature on the batch header: {0}")]
     HeaderSignature(SignatureError),
     #[error("the entry's sequence {sequence} is not one of the batch's, {first} to {last}")]
@@ -137,6 +142,7 @@ impl CheckError {
             Self::HeaderChain { .. } => "header-chain",
             Self::HeaderRuleset { .. } => "header-ruleset",
             Self::HeaderKey => "header-key",
+            Self::HeaderForm => "header-form",
             Self::HeaderSignature(_) => "header-signature",
             Self::SequenceRange { .. } => "sequence-range",
             Self::EntryTime => "entry-time",
@@ -215,7 +221,8 @@ fn check_transaction(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckErro
     if entry.authorizations_hash != transaction.authorizations_hash() {
         return Err(CheckError::Authorizations);
     }
-    if entry.time_ms >= transaction.expires_at_ms {
+    let validity = transaction.expires_at_ms.checked_sub(entry.time_ms).filter(|left| *left > 0);
+    if validity.is_none_or(|left| left > facts.manifest.limits.max_validity_ms) {
         return Err(CheckError::Expired);
     }
     let leaves = bundle
@@ -249,6 +256,15 @@ fn decode_transaction(chain: &ChainId, signed: &proto::SignedTransaction) -> Res
 /// An outcome that no execution of the transaction could have.
 fn check_outcome_form(transaction: &Transaction, leaves: &[OutcomeLeaf]) -> Result<(), CheckError> {
     use OutcomeKind::*;
+    for leaf in leaves {
+        let permits = leaf.kind == AccessPermitted;
+        if permits != (leaf.permit_until_ms > 0) {
+            return Err(CheckError::OutcomeForm("only a permit ends, and it must"));
+        }
+        if !leaf.obligations.is_empty() && !permits && leaf.kind != AccessCovered {
+            return Err(CheckError::OutcomeForm("only what is permitted carries obligations"));
+        }
+    }
     let one = |kinds: &[OutcomeKind], object: Option<&[u8; 32]>| match leaves {
         [leaf] if kinds.contains(&leaf.kind) && object.is_none_or(|object| *object == leaf.object) => Ok(()),
         _ => Err(CheckError::OutcomeForm("its leaf is not of the transaction's act and object")),
@@ -256,7 +272,13 @@ fn check_outcome_form(transaction: &Transaction, leaves: &[OutcomeLeaf]) -> Resu
     match &transaction.act {
         Act::OpenAccount(_) => one(&[AccountOpened], transaction.sender.as_ref().map(|sender| &sender.0)),
         Act::GrantConsent { .. } => one(&[ConsentGranted], Some(&transaction.id.0)),
-        Act::RevokeConsent(_) => one(&[ConsentRevoked, RevocationWithoutEffect], None),
+        Act::RevokeConsent(by) => {
+            let consent = match by {
+                RevokeBy::Consent(id) => Some(&id.0),
+                RevokeBy::Code(_) => None,
+            };
+            one(&[ConsentRevoked, RevocationWithoutEffect], consent)
+        }
         Act::RecordAccess { subject, .. } => one(&[AccessCovered, AccessUncovered], Some(&subject.0)),
         Act::RequestAccess { subjects, .. } => {
             let matches = subjects.len() == leaves.len()
@@ -285,11 +307,21 @@ fn check_details(bundle: &Bundle, leaves: &[OutcomeLeaf]) -> Result<Vec<Detail>,
         .map(|(index, (bytes, leaf))| {
             let failed = |problem: String| CheckError::Detail { index, problem };
             let detail = Detail::decode(bytes).map_err(|error| failed(error.to_string()))?;
-            if sha256(bytes) == leaf.detail_hash {
-                Ok(detail)
-            } else {
-                Err(failed("its hash is not the leaf's".into()))
+            if sha256(bytes) != leaf.detail_hash {
+                return Err(failed("its hash is not the leaf's".into()));
             }
+            let reason_fits = match leaf.kind {
+                OutcomeKind::AccessPermitted | OutcomeKind::AccessCovered => {
+                    matches!(detail.reason, Some(Reason::PermittedByProvision | Reason::PermittedByDefault))
+                }
+                OutcomeKind::AccessDenied | OutcomeKind::AccessUncovered => {
+                    detail.reason.is_some_and(|reason| {
+                        !matches!(reason, Reason::PermittedByProvision | Reason::PermittedByDefault)
+                    })
+                }
+                _ => detail.reason.is_none(),
+            };
+            if reason_fits { Ok(detail) } else { Err(failed("its reason contradicts the leaf".into())) }
         })
         .collect()
 }
@@ -305,6 +337,11 @@ fn check_batch(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckError> {
     }
     if header.key_id != manifest.sequencer_key.key_id() {
         return Err(CheckError::HeaderKey);
+    }
+    if (header.number == 0) != (header.previous_hash == [0; 32])
+        || header.entry_count > manifest.limits.max_batch_entries
+    {
+        return Err(CheckError::HeaderForm);
     }
     let Some(entry) = &facts.entry else { return Err(CheckError::EntryTime) };
     let index = entry.sequence.checked_sub(header.first_sequence);

@@ -69,11 +69,13 @@ pub fn write_code(code: &[u8; 32]) -> anyhow::Result<String> {
 /// Reads a revocation code.
 pub fn read_code(text: &str) -> anyhow::Result<[u8; 32]> {
     let wrong = || "not a revocation code; it begins with revoke1, and every character counts".to_owned();
-    let (hrp, bytes) = bech32::decode(text.trim()).ok().with_context(wrong)?;
-    if hrp != CODE_HRP {
+    let (_, bytes) = bech32::decode(text.trim()).ok().with_context(wrong)?;
+    let code: [u8; 32] = bytes.try_into().ok().with_context(wrong)?;
+    // One spelling only, and not the older checksum.
+    if write_code(&code)? != text.trim() {
         bail!(wrong());
     }
-    bytes.try_into().ok().with_context(wrong)
+    Ok(code)
 }
 
 #[cfg(test)]
