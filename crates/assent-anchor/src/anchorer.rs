@@ -210,8 +210,11 @@ pub struct Anchorer {
     wallet: AnchorWallet,
     wallet_rows: u64,
     tip: Option<Tip>,
-    /// Versions for the open seal, oldest first.
+    /// Versions that spend the open seal, oldest first.
     outbox: Vec<OutboxRow>,
+    /// Number of the next version. After a reorganisation, versions may be kept under the same index that spend a seal of the
+    /// abandoned branch; they are left alone.
+    next_version: u32,
     last_rejection: Option<String>,
     view: Arc<AnchorView>,
 }
@@ -233,7 +236,8 @@ impl Anchorer {
         while let Some(bytes) = store.get(&keys::seal(seals.len() as u64)).map_err(AnchorError::Store)? {
             seals.push(SealRow::decode(&bytes).map_err(|error| AnchorError::Corrupt(error.to_string()))?);
         }
-        let outbox = load_outbox(store.as_ref(), seals.len() as u64)?;
+        let open = open_seal(&config, &seals);
+        let (outbox, next_version) = load_outbox(store.as_ref(), seals.len() as u64, open)?;
         let seen =
             Seen { seals, tip_height: tip.map_or(0, |tip| tip.height), balance_sat: wallet.spendable_sat() };
         let view =
@@ -246,6 +250,7 @@ impl Anchorer {
             wallet_rows,
             tip,
             outbox,
+            next_version,
             last_rejection: None,
             view: Arc::new(view),
         })
@@ -347,15 +352,18 @@ impl Anchorer {
             seen.tip_height = fork.height;
         });
         // The versions that spend what is the open seal again.
-        self.outbox = load_outbox(self.store.as_ref(), kept as u64)?;
-        Ok(())
+        self.load_outbox()
     }
 
     fn open_seal(&self) -> (u64, OutPoint) {
         let seen = self.view.seen();
-        let outpoint =
-            seen.seals.last().map_or(self.config.first_seal, |seal| OutPoint { txid: seal.txid, vout: 0 });
-        (seen.seals.len() as u64, outpoint)
+        (seen.seals.len() as u64, open_seal(&self.config, &seen.seals))
+    }
+
+    fn load_outbox(&mut self) -> Result<(), AnchorError> {
+        let (index, seal) = self.open_seal();
+        (self.outbox, self.next_version) = load_outbox(self.store.as_ref(), index, seal)?;
+        Ok(())
     }
 
     fn take_in(&mut self, height: u32, hash: BlockHash, block: &Block) -> Result<(), AnchorError> {
@@ -382,11 +390,9 @@ impl Anchorer {
         // Blocks without anything of ours are saved too: one small synced write for each new base block.
         self.save(changes)?;
         self.tip = Some(Tip { height, hash });
-        if !found.is_empty() {
-            self.outbox = load_outbox(self.store.as_ref(), index)?;
-            for row in &found {
-                tracing::info!(size = row.size, height, "anchor in a base block");
-            }
+        let anchored = !found.is_empty();
+        for row in &found {
+            tracing::info!(size = row.size, height, "anchor in a base block");
         }
         let balance = self.wallet.spendable_sat();
         self.publish(|seen| {
@@ -394,7 +400,7 @@ impl Anchorer {
             seen.tip_height = height;
             seen.balance_sat = balance;
         });
-        Ok(())
+        if anchored { self.load_outbox() } else { Ok(()) }
     }
 
     /// The seal that has just become too deep for a reorganisation.
@@ -453,7 +459,7 @@ impl Anchorer {
             // signature that is a byte longer.
             fee_rate =
                 fee_rate.max(last.fee_rate + (last.fee_rate / 4).max(MIN_FEE_RATE + MIN_FEE_RATE / 10));
-            if fee_rate > self.config.max_fee_rate || self.outbox.len() >= MAX_VERSIONS as usize {
+            if fee_rate > self.config.max_fee_rate || self.next_version >= MAX_VERSIONS {
                 tracing::warn!(
                     fee_rate,
                     cap = self.config.max_fee_rate,
@@ -473,10 +479,11 @@ impl Anchorer {
             made_at: tip.height,
             transaction: serialize(&transaction),
         };
-        let version = u32::try_from(self.outbox.len()).unwrap_or(u32::MAX);
+        let version = self.next_version;
         // Written down before it is broadcast.
         self.save(vec![(keys::outbox(index, version), Some(row.encode()))])?;
         self.outbox.push(row.clone());
+        self.next_version += 1;
         tracing::info!(size = checkpoint.size, txid = %transaction.compute_txid(), fee_sat, version, "anchoring");
         self.broadcast(&row).await
     }
@@ -524,14 +531,31 @@ fn outbox_keys(store: &dyn AnchorStore, index: u64) -> Result<Vec<Vec<u8>>, Anch
     Ok(found)
 }
 
-fn load_outbox(store: &dyn AnchorStore, index: u64) -> Result<Vec<OutboxRow>, AnchorError> {
-    outbox_keys(store, index)?
-        .iter()
-        .map(|key| {
-            let bytes = store.get(key).map_err(AnchorError::Store)?.unwrap_or_default();
-            OutboxRow::decode(&bytes).map_err(|error| AnchorError::Corrupt(format!("outbox: {error}")))
-        })
-        .collect()
+/// The versions under an index that spend this seal, and the number of the next one.
+fn load_outbox(
+    store: &dyn AnchorStore,
+    index: u64,
+    seal: OutPoint,
+) -> Result<(Vec<OutboxRow>, u32), AnchorError> {
+    let keys = outbox_keys(store, index)?;
+    let mut rows = Vec::new();
+    for key in &keys {
+        let bytes = store.get(key).map_err(AnchorError::Store)?.unwrap_or_default();
+        let corrupt = |problem: String| AnchorError::Corrupt(format!("outbox: {problem}"));
+        let row = OutboxRow::decode(&bytes).map_err(|error| corrupt(error.to_string()))?;
+        let transaction: Transaction =
+            deserialize(&row.transaction).map_err(|error| corrupt(error.to_string()))?;
+        let spends = transaction.input.first().map(|input| input.previous_output);
+        if spends.is_some_and(|spent| spent.txid.to_byte_array() == seal.txid && spent.vout == seal.vout) {
+            rows.push(row);
+        }
+    }
+    Ok((rows, u32::try_from(keys.len()).unwrap_or(u32::MAX)))
+}
+
+/// The output that the next anchor spends.
+fn open_seal(config: &AnchorConfig, seals: &[SealRow]) -> OutPoint {
+    seals.last().map_or(config.first_seal, |seal| OutPoint { txid: seal.txid, vout: 0 })
 }
 
 /// Merges what the wallet staged over time into one row, so that it does not grow with every start.

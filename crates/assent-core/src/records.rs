@@ -52,13 +52,13 @@ impl StateKey {
         Self { kind: Kind::SubjectConsents, id: subject.0 }
     }
 
-    /// Of the [`LogRange`] of accesses to a subject's data.
+    /// Of a [`SubjectAccesses`]: the log of accesses to a subject's data.
     #[must_use]
     pub fn subject_accesses(subject: AccountId) -> Self {
         Self { kind: Kind::SubjectAccesses, id: subject.0 }
     }
 
-    /// Of the [`LogRange`] of what a recipient asked and read.
+    /// Of an [`ActorAccesses`]: the log of what a recipient asked and read.
     #[must_use]
     pub fn actor(recipient: AccountId) -> Self {
         Self { kind: Kind::Actor, id: recipient.0 }

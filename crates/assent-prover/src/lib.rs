@@ -4,7 +4,7 @@
 //! executed again, and entries, header and effects compared byte for byte. At the first difference it halts for good, with
 //! a report beside its database; it signs nothing from there on.
 //!
-//! Three tasks: one follows the batch stream ([`follow`]), one the base chain ([`anchoring`]), and the gRPC service reads
+//! Three tasks: one follows the batch stream (`follow.rs`), one the base chain (`anchoring.rs`), and the gRPC service reads
 //! what both have stored. What happens on a crash: a batch, its tiles and its signed checkpoint are one synced atomic write;
 //! following goes on after the last one.
 

@@ -221,7 +221,8 @@ impl Executor {
             }
             let pending = self.execute(&submission, &mut in_group)?;
             waiting.push((submission.reply, pending));
-            next = if in_group.len() < limits::MAX_GROUP_TRANSACTIONS { queue.try_recv().ok() } else { None };
+            // Refused ones count too: nobody in the group waits for an endless stream of them.
+            next = if waiting.len() < limits::MAX_GROUP_TRANSACTIONS { queue.try_recv().ok() } else { None };
         }
         let now = (self.config.clock)();
         let seal = self.carried.is_some() || self.config.seal.is_due(&self.machine.open_size(), now);

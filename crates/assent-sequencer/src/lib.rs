@@ -2,7 +2,7 @@
 //!
 //! # The way of a submission
 //! 1. The service ([`service`]) takes a place in the bounded queue, or answers `RESOURCE_EXHAUSTED`, and decodes.
-//! 2. Worker threads ([`admission`](crate::admission)) check signatures in batches, off the async threads.
+//! 2. Worker threads (`admission.rs`) check signatures in batches, off the async threads.
 //! 3. One executor thread owns the state machine. It drains what is admitted, executes it, commits one synced group, and
 //!    only then publishes the group and answers.
 //!
