@@ -24,7 +24,7 @@ demo: build ## Run the main job and show it: consents become proofs
 test: build ## Run all tests
 	$(CARGO) test $(RELEASE) --workspace
 
-check: deps ## Formatting, lints, documentation, licences
+check: deps ## Formatting, lints, documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(RELEASE) --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --workspace --no-deps --quiet

@@ -60,7 +60,12 @@ fn tiers_advance_fall_back_with_a_reorganisation_and_recover() {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let mined = rpc(&ledger, "generatetoaddress", json!([1, ADDRESS])).await;
+        // Some blocks without it first, so that the reorganisation goes deeper than the anchor.
+        let mut empty = Vec::new();
+        for _ in 0..4 {
+            empty.push(rpc(&ledger, "generateblock", json!([ADDRESS, []])).await["hash"].clone());
+        }
+        rpc(&ledger, "generatetoaddress", json!([1, ADDRESS])).await;
         let anchored = until(&mut tiers, at(Tier::Anchored)).await.pop().unwrap();
         assert_eq!((anchored.depth, anchored.required_depth), (1, 3));
         rpc(&ledger, "generatetoaddress", json!([2, ADDRESS])).await;
@@ -68,10 +73,11 @@ fn tiers_advance_fall_back_with_a_reorganisation_and_recover() {
 
         // Another branch without the anchor, longer than the one with it.
         let bundle = client.bundle(id_of(&transaction), false).await.unwrap();
-        rpc(&ledger, "invalidateblock", json!([mined[0]])).await;
-        // An empty block in its place; the anchor's transaction waits in the mempool again.
-        rpc(&ledger, "generateblock", json!([ADDRESS, []])).await;
-        rpc(&ledger, "generateblock", json!([ADDRESS, []])).await;
+        rpc(&ledger, "invalidateblock", json!([empty[0]])).await;
+        // Empty blocks in their place; the anchor's transaction waits in the mempool again.
+        for _ in 0..8 {
+            rpc(&ledger, "generateblock", json!([ADDRESS, []])).await;
+        }
         until(&mut tiers, at(Tier::Checkpointed)).await;
         rpc(&ledger, "generatetoaddress", json!([3, ADDRESS])).await;
         let again = until(&mut tiers, at(Tier::Confirmed)).await.pop().unwrap();

@@ -160,6 +160,12 @@ impl AnchorView {
         })
     }
 
+    /// Sizes and roots that the seals carry, from an index on.
+    #[must_use]
+    pub fn anchored_from(&self, index: usize) -> Vec<(u64, Hash)> {
+        self.seen().seals.iter().skip(index).map(|seal| (seal.size, seal.root)).collect()
+    }
+
     /// The number of seals on the branch, its height, and what the wallet can spend in satoshi.
     #[must_use]
     pub fn summary(&self) -> (u64, u32, u64) {
@@ -178,6 +184,17 @@ impl AnchorView {
     /// # Errors
     /// [`AnchorError::Store`], [`AnchorError::Corrupt`].
     pub fn proof(&self, batch_number: u64) -> Result<Option<AnchorProof>, AnchorError> {
+        loop {
+            let before = *self.changes.borrow();
+            let proof = self.read_proof(batch_number)?;
+            // Seals and headers must be of one branch: again, where the base chain moved on meanwhile.
+            if *self.changes.borrow() == before {
+                return Ok(proof);
+            }
+        }
+    }
+
+    fn read_proof(&self, batch_number: u64) -> Result<Option<AnchorProof>, AnchorError> {
         let (seal, anchors, tip) = {
             let seen = self.seen();
             let index = seen.seals.partition_point(|seal| seal.size <= batch_number);
@@ -271,17 +288,25 @@ impl Anchorer {
     /// One step: catches up with the chain; broadcasts what is written down; and, where `checkpoint` is newer than all that
     /// is anchored or under way, makes a new anchor or replaces the unconfirmed one.
     ///
+    /// Says whether it made one.
+    ///
     /// # Errors
     /// [`AnchorError`]; what was done before it is kept, and the next step goes on from there.
-    pub async fn step(&mut self, checkpoint: Option<Checkpoint>) -> Result<(), AnchorError> {
+    pub async fn step(&mut self, checkpoint: Option<Checkpoint>) -> Result<bool, AnchorError> {
         self.catch_up().await?;
         if let Some(newest) = self.outbox.last().cloned() {
             self.broadcast(&newest).await?;
         }
-        if let Some(checkpoint) = checkpoint {
-            self.anchor(checkpoint).await?;
+        match checkpoint {
+            Some(checkpoint) => self.anchor(checkpoint).await,
+            None => Ok(false),
         }
-        Ok(())
+    }
+
+    /// Whether an anchor is under way: then each block without it is a reason to replace it.
+    #[must_use]
+    pub fn has_unconfirmed(&self) -> bool {
+        !self.outbox.is_empty()
     }
 
     fn save(&mut self, mut changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), AnchorError> {
@@ -293,6 +318,14 @@ impl Anchorer {
             changes.push((keys::WALLET_COUNT.to_vec(), Some(self.wallet_rows.to_be_bytes().to_vec())));
         }
         self.store.write(&changes).map_err(AnchorError::Store)
+    }
+
+    fn save_wallet(&mut self, changes: &ChangeSet) -> Result<(), AnchorError> {
+        let json = serde_json::to_vec(changes).map_err(|error| AnchorError::Corrupt(error.to_string()))?;
+        let row = (keys::wallet(self.wallet_rows), Some(json));
+        self.wallet_rows += 1;
+        let count = (keys::WALLET_COUNT.to_vec(), Some(self.wallet_rows.to_be_bytes().to_vec()));
+        self.store.write(&[row, count]).map_err(AnchorError::Store)
     }
 
     /// Follows the node to its best tip: rolls back to the fork, then takes in block after block.
@@ -346,6 +379,13 @@ impl Anchorer {
         changes.extend((kept..count).map(|index| (keys::seal(index as u64), None)));
         changes.push((keys::TIP.to_vec(), Some(fork.height.to_be_bytes().to_vec())));
         self.save(changes)?;
+        // The wallet must forget the abandoned blocks too, or it could not connect those of the new branch.
+        if let Some(forgotten) = self.wallet.forget_above(fork.height) {
+            self.save_wallet(&forgotten)?;
+            let (saved, rows) = load_wallet(self.store.as_ref())?;
+            self.wallet = AnchorWallet::open(&self.config.seed, self.config.network, saved)?;
+            self.wallet_rows = rows;
+        }
         self.tip = Some(fork);
         self.publish(|seen| {
             seen.seals.truncate(kept);
@@ -442,18 +482,18 @@ impl Anchorer {
         }
     }
 
-    async fn anchor(&mut self, checkpoint: Checkpoint) -> Result<(), AnchorError> {
-        let Some(tip) = self.tip else { return Ok(()) };
+    async fn anchor(&mut self, checkpoint: Checkpoint) -> Result<bool, AnchorError> {
+        let Some(tip) = self.tip else { return Ok(false) };
         let anchored = self.view.seen().seals.last().map_or(0, |seal| seal.size);
         if checkpoint.size <= anchored {
-            return Ok(());
+            return Ok(false);
         }
         let estimate = self.rpc.fee_rate(FEE_TARGET_BLOCKS).await.ok().flatten().unwrap_or(MIN_FEE_RATE);
         let mut fee_rate = estimate.clamp(MIN_FEE_RATE, self.config.max_fee_rate.max(MIN_FEE_RATE));
         if let Some(last) = self.outbox.last() {
             // A version gets one block's time to confirm before it is replaced.
             if tip.height <= last.made_at {
-                return Ok(());
+                return Ok(false);
             }
             // A replacement pays for its own relay on top of what it replaces (BIP 125 rules 3 and 4), with a margin for a
             // signature that is a byte longer.
@@ -465,7 +505,7 @@ impl Anchorer {
                     cap = self.config.max_fee_rate,
                     "anchor waits: its fee is at the cap"
                 );
-                return Ok(());
+                return Ok(false);
             }
         }
         let (index, seal) = self.open_seal();
@@ -485,7 +525,8 @@ impl Anchorer {
         self.outbox.push(row.clone());
         self.next_version += 1;
         tracing::info!(size = checkpoint.size, txid = %transaction.compute_txid(), fee_sat, version, "anchoring");
-        self.broadcast(&row).await
+        self.broadcast(&row).await?;
+        Ok(true)
     }
 }
 

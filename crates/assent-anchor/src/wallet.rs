@@ -128,6 +128,16 @@ impl AnchorWallet {
             .map_err(|error| WalletError::Connect { height, problem: error.to_string() })
     }
 
+    /// The change that makes the wallet forget all blocks above a height, or `None` where it knows none.
+    #[must_use]
+    pub fn forget_above(&self, height: u32) -> Option<ChangeSet> {
+        let mut forgotten = ChangeSet::default();
+        let known = self.wallet.latest_checkpoint();
+        let above = known.iter().take_while(|checkpoint| checkpoint.height() > height);
+        forgotten.local_chain.blocks = above.map(|checkpoint| (checkpoint.height(), None)).collect();
+        (!forgotten.local_chain.blocks.is_empty()).then_some(forgotten)
+    }
+
     /// What has changed since the last call, to be saved.
     pub fn take_staged(&mut self) -> Option<ChangeSet> {
         self.wallet.take_staged()

@@ -4,6 +4,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use assent_anchor::{AnchorStore, Anchorer};
 use assent_core::note::Checkpoint;
+use assent_merkle::tiles::TileProver;
 use assent_store::LedgerStore;
 use tokio::{sync::watch, time::Instant};
 
@@ -31,15 +32,18 @@ pub(crate) async fn run(
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), ProverError> {
     let mut last_anchor: Option<Instant> = None;
+    let mut compared = 0;
     let mut last_problem = String::new();
     loop {
         let due = last_anchor.is_none_or(|at| at.elapsed() >= shared.config.anchor_interval);
-        let checkpoint = if due { newest(&shared)? } else { None };
-        if checkpoint.is_some() {
-            last_anchor = Some(Instant::now());
-        }
+        let checkpoint = if due || anchorer.has_unconfirmed() { newest(&shared)? } else { None };
         match anchorer.step(checkpoint).await {
-            Ok(()) => last_problem.clear(),
+            Ok(made) => {
+                last_problem.clear();
+                if made {
+                    last_anchor = Some(Instant::now());
+                }
+            }
             Err(error) => {
                 // Anchoring never gives up: what is not anchored now is in the next checkpoint. Told once, not at every try.
                 let problem = error.to_string();
@@ -51,14 +55,35 @@ pub(crate) async fn run(
                     }
                     last_problem = problem;
                 }
-                last_anchor = None;
             }
         }
+        compared = compare_roots(&shared, compared)?;
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
             _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
         }
     }
+}
+
+/// Compares what the seals on the base chain carry with our own history, from the first that was not compared yet. A prover
+/// that was rebuilt from a rewritten log finds that here. Gives the next index to compare.
+fn compare_roots(shared: &Shared, from: usize) -> Result<usize, ProverError> {
+    let batches = *shared.batches.borrow();
+    // A reorganisation may have taken seals back; what replaces them is compared again.
+    let mut next = from.min(shared.anchors.anchored_from(0).len());
+    for (size, root) in shared.anchors.anchored_from(next) {
+        if size > batches {
+            break;
+        }
+        let own = TileProver::new(shared.store.as_ref(), batches).root(size)?;
+        if own != root && shared.halted().is_none() {
+            let (root, own) = (hex::encode(root), hex::encode(own));
+            let why = format!("the base chain carries root {root} for size {size}, this history has {own}");
+            crate::follow::halt(shared, why);
+        }
+        next += 1;
+    }
+    Ok(next)
 }
 
 /// The newest checkpoint. What was signed before a halt stays true and may be anchored.

@@ -43,9 +43,7 @@ pub(crate) fn make(shared: &Shared, id: &TransactionId, open_details: bool) -> R
     let batch = store.batch(row.batch_number)?.ok_or(BundleError::Unknown)?;
     let header = BatchHeader::decode(&batch.header)?;
     let anchor = shared.anchors.proof(row.batch_number)?.ok_or(BundleError::NotAnchored)?;
-    let checkpoint = store
-        .checkpoint(anchor.size)?
-        .ok_or(BundleError::Inconsistent("no checkpoint of the anchor's size"))?;
+    let checkpoint = store.checkpoint(anchor.size)?.ok_or(BundleError::NotAnchored)?;
     let record = store.record(row.position)?;
     let logged = record
         .transactions

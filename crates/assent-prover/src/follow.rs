@@ -1,6 +1,11 @@
 //! Following the sequencer's batch stream.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use assent_core::{ChainId, codec::sha256};
 use assent_proto::v1::{self as proto, sequencer_service_client::SequencerServiceClient};
@@ -44,6 +49,10 @@ pub(crate) async fn run(
     let mut pause = BACKOFF.0;
     let mut last_problem = String::new();
     loop {
+        if shared.halted().is_some() {
+            let _ = shutdown.wait_for(|stop| *stop).await;
+            return Ok(());
+        }
         let before = *shared.batches.borrow();
         match follow(&shared, &endpoint, &mut follower, &mut shutdown).await? {
             Ended::Stopped => return Ok(()),
@@ -114,6 +123,10 @@ async fn follow(
             Ok(None) => return Ok(Ended::Disconnected("the stream ended".into())),
             Err(status) => return Ok(Ended::Disconnected(status.to_string())),
         };
+        // The other task may have halted: what the base chain carries is not this history.
+        if shared.halted().is_some() {
+            return Ok(Ended::Halted);
+        }
         let Some(mut worker) = follower.take() else { return Ok(Ended::Halted) };
         let work = tokio::task::spawn_blocking(move || {
             let result = worker.take_in(&batch);
@@ -143,10 +156,15 @@ async fn follow(
     }
 }
 
-fn halt(shared: &Shared, why: String) {
+pub(crate) fn halt(shared: &Shared, why: String) {
     tracing::error!(%why, "the prover has HALTED and signs nothing any more");
     let mut halted = shared.halted.write().unwrap_or_else(std::sync::PoisonError::into_inner);
     *halted = Some(why);
+}
+
+/// Where the report of a halt is written. As long as it is there, the prover does not follow.
+pub(crate) fn report_path(database: &Path) -> PathBuf {
+    database.with_extension("halt-report.json")
 }
 
 /// Writes the report beside the database, whole, then halts.
@@ -164,13 +182,18 @@ fn report(
         header_signature: hex::encode(&sent.signature),
         log_records: sent.log_records.iter().map(hex::encode).collect(),
         entries: sent.entries.iter().map(hex::encode).collect(),
-        explanation: "The sequencer signed this header. Executing its log records again gives something else. \
-                      Keep this file; the prover signs no checkpoint from this batch on.",
+        explanation: "The sequencer sent this batch; its header and signature are as they came. Executing its log \
+                      records again gives something else. Keep this file: it may be evidence, and the prover signs \
+                      no checkpoint from this batch on as long as the file is here.",
     };
-    let path = shared.config.path.with_extension("halt-report.json");
+    let path = report_path(&shared.config.path);
+    let part = path.with_extension("part");
     let write = || {
         let bytes = serde_json::to_vec_pretty(&report).map_err(std::io::Error::other)?;
-        std::fs::write(&path, bytes)
+        let mut file = std::fs::File::create(&part)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, &path)
     };
     write().map_err(|source| ProverError::Report { path: path.clone(), source })?;
     halt(shared, format!("batch {batch}: {difference}; report: {}", path.display()));

@@ -140,6 +140,10 @@ impl Prover {
             store,
             config,
         });
+        let report = follow::report_path(&shared.config.path);
+        if report.exists() {
+            follow::halt(&shared, format!("an earlier run halted, see {}", report.display()));
+        }
         Ok(Self { shared, follower, anchorer })
     }
 

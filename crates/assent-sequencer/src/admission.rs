@@ -11,11 +11,12 @@ use std::{
 };
 
 use assent_core::{
+    TransactionId,
     batch::RefusalReason,
     signature::verify_all,
     transaction::{Transaction, TransactionError},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
     answer::Answer,
@@ -30,6 +31,8 @@ const VERIFY_BATCH: usize = 64;
 pub(crate) enum Reply {
     /// Sequenced.
     Answer(Answer),
+    /// Sequenced earlier; the answer is to be looked up.
+    Sequenced(TransactionId),
     /// Refused, signed.
     Refusal { refusal: Vec<u8>, signature: [u8; 64], reason: RefusalReason },
     /// Not valid whatever the state.
@@ -42,6 +45,8 @@ pub(crate) enum Reply {
 pub(crate) struct Submission {
     pub(crate) transaction: Transaction,
     pub(crate) reply: oneshot::Sender<Reply>,
+    /// Its place in the queue, given back when it is executed, also where nobody waits for the answer any more.
+    pub(crate) _place: OwnedSemaphorePermit,
 }
 
 /// The way in.

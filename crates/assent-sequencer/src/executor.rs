@@ -172,7 +172,6 @@ impl Executor {
         {
             tracing::warn!(step_ms = step, "step of time confirmed by the operator");
             start.time_confirmed = true;
-            self.time_step_accepted = false;
         }
         Ok(start)
     }
@@ -249,8 +248,8 @@ impl Executor {
         // Look-up comes before the expiry check: what was sequenced once gets its receipt for ever.
         let may_be_known =
             matches!(reason, RefusalReason::Duplicate | RefusalReason::Expired | RefusalReason::ExpiryTooFar);
-        if may_be_known && let Some(answer) = self.view.find(&id)? {
-            return Ok(Pending::Known(Reply::Answer(answer)));
+        if may_be_known && self.view.contains(&id)? {
+            return Ok(Pending::Known(Reply::Sequenced(id)));
         }
         let sequence = self.machine.cursor().next_sequence + in_group.len() as u64;
         let refusal = Refusal {
@@ -273,7 +272,8 @@ impl Executor {
             Some(output) => {
                 let signature = self.config.key.sign(&output.statement.signing_hash());
                 match self.store.commit(self.epoch, output.record.position, &output.record, &signature) {
-                    Commit::Committed => {}
+                    // The operator's word is used up by the group that was committed with it, not by one that came to nothing.
+                    Commit::Committed => self.time_step_accepted &= !output.record.time_confirmed,
                     Commit::Fenced { epoch, position } => return Err(Halt::Fenced { epoch, position }),
                     Commit::Unknown(error) => return Err(Halt::CommitUnknown(error)),
                 }
@@ -300,7 +300,12 @@ impl Executor {
         let rows = StoredEntry::of_group(&output);
         self.entries.extend(rows.iter().cloned());
         let group = Arc::new(Group::new(rows, output.receipts.clone(), &output.statement, signature));
-        self.view.publish(&output, &group, self.machine.cursor());
+        let mut cursor = self.machine.cursor().clone();
+        if let Some(sealed) = &output.sealed {
+            // Sealed for readers once it is stored.
+            cursor.next_batch = sealed.header.number;
+        }
+        self.view.publish(&output, &group, &cursor);
         if let Some(sealed) = &output.sealed {
             let write = SealedWrite {
                 sealed,

@@ -80,7 +80,7 @@ impl SequencerApi {
     }
 
     async fn submit_one(&self, signed: &proto::SignedTransaction) -> Result<proto::SubmitResponse, Status> {
-        let Ok(_place) = self.places.try_acquire() else {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
             return Err(errors::retry_later(
                 Code::ResourceExhausted,
                 "QUEUE_FULL",
@@ -92,14 +92,23 @@ impl SequencerApi {
         let (reply, answered) = oneshot::channel();
         let stopping =
             || errors::retry_later(Code::Unavailable, "STOPPING", "the node is stopping", RETRY_AFTER);
-        self.admit.try_send(Submission { transaction, reply }).map_err(|_| stopping())?;
+        self.admit.try_send(Submission { transaction, reply, _place: place }).map_err(|_| stopping())?;
         match answered.await.map_err(|_| stopping())? {
             Reply::Invalid(error) => Err(invalid(error)),
             Reply::TimeStep(message) => {
                 Err(errors::retry_later(Code::Unavailable, "TIME_STEP", message, 10 * RETRY_AFTER))
             }
-            Reply::Answer(answer) => {
-                let sequenced = answer.to_proto().ok_or_else(|| not_found("NOT_FOUND", "transaction"))?;
+            reply @ (Reply::Answer(_) | Reply::Sequenced(_)) => {
+                let answer = match reply {
+                    Reply::Sequenced(id) => {
+                        self.blocking(move |api| api.view.find(&id).map_err(internal)).await?
+                    }
+                    Reply::Answer(answer) => Some(answer),
+                    _ => None,
+                };
+                let sequenced = answer
+                    .and_then(|answer| answer.to_proto())
+                    .ok_or_else(|| not_found("TRANSACTION_NOT_FOUND", "transaction"))?;
                 Ok(proto::SubmitResponse {
                     result: Some(proto::submit_response::Result::Sequenced(sequenced)),
                 })

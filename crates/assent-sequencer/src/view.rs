@@ -81,6 +81,11 @@ impl View {
         self.open().cursor.clone()
     }
 
+    /// Whether a transaction was sequenced: cheap, for the executor.
+    pub(crate) fn contains(&self, id: &TransactionId) -> Result<bool, StoreError> {
+        Ok(self.open().transactions.contains_key(id) || self.store.transaction(id)?.is_some())
+    }
+
     /// The answer to a transaction that was sequenced, and the transaction itself where it is asked for.
     pub(crate) fn find(&self, id: &TransactionId) -> Result<Option<Answer>, StoreError> {
         if let Some((answer, _)) = self.open().transactions.get(id) {

@@ -238,9 +238,9 @@ fn an_anchor_transaction_has_one_encoding_and_is_no_inner_node() {
     unpaid.output[0].script_pubkey = bitcoin::ScriptBuf::from_bytes(vec![0x51; 5]);
     assert!(problem(serialize(&unpaid)).contains("there is no output 1"));
     let long = [&history.payload(3).encode()[..], &[0]].concat();
-    assert!(problem(serialize(&anchor(FIRST_SEAL, &long))).contains("49 bytes expected, found 50"));
+    assert!(problem(serialize(&anchor(FIRST_SEAL, &long))).contains("one push of 49 bytes"));
     let mut two: Transaction = bitcoin::consensus::deserialize(plain).unwrap();
     let script = [two.output[1].script_pubkey.as_bytes(), &[0x51]].concat();
     two.output[1].script_pubkey = bitcoin::ScriptBuf::from_bytes(script);
-    assert!(problem(serialize(&two)).contains("not OP_RETURN and one push"));
+    assert!(problem(serialize(&two)).contains("49 bytes"));
 }

@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use assent_core::{manifest::GenesisManifest, seal::SealPolicy, signature::KeyPair};
+use assent_core::{
+    manifest::{GenesisManifest, LedgerLimits},
+    seal::SealPolicy,
+    signature::KeyPair,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::files;
@@ -86,8 +90,7 @@ fn within(name: &str, value: u64, least: u64, most: u64) -> anyhow::Result<()> {
 
 impl Config {
     /// Checks every range.
-    pub fn check(&self, manifest: &GenesisManifest) -> anyhow::Result<()> {
-        let limits = &manifest.limits;
+    pub fn check(&self, limits: &LedgerLimits) -> anyhow::Result<()> {
         within("seal.entries", self.seal.entries.into(), 1, limits.max_batch_entries.into())?;
         within("seal.bytes", self.seal.bytes.into(), 128 * 1024, limits.max_batch_bytes.into())?;
         within("seal.age_ms", self.seal.age_ms, 10, limits.max_seal_delay_ms)?;
@@ -175,7 +178,7 @@ impl LedgerDir {
         let path = self.config_path();
         let config: Config = toml::from_str(&files::read_text(&path)?)
             .with_context(|| format!("{} cannot be read", path.display()))?;
-        config.check(&manifest).with_context(|| format!("{} is not valid", path.display()))?;
+        config.check(&manifest.limits).with_context(|| format!("{} is not valid", path.display()))?;
         Ok((manifest, config))
     }
 

@@ -101,6 +101,31 @@ pub async fn run(args: InitArgs) -> anyhow::Result<Outcome> {
 }
 
 async fn make(args: &InitArgs, dir: &LedgerDir) -> anyhow::Result<GenesisManifest> {
+    // Checked before a base chain is asked for anything.
+    let limits = LedgerLimits::default();
+    let base = match &args.base_url {
+        Some(url) => BaseConfig { url: Some(url.clone()), mock: None },
+        None => BaseConfig {
+            url: None,
+            mock: Some(MockConfig { listen: args.mock_listen, block_interval_ms: args.block_interval_ms }),
+        },
+    };
+    let mut config = Config {
+        listen: args.listen,
+        seal: SealConfig {
+            entries: limits.max_batch_entries,
+            bytes: limits.max_batch_bytes,
+            age_ms: args.seal_age_ms,
+        },
+        anchor: AnchorSettings {
+            interval_ms: args.anchor_interval_ms,
+            confirmations: args.confirmations,
+            max_fee_rate: 100_000,
+            birthday_height: 0,
+        },
+        base,
+    };
+    config.check(&limits)?;
     files::make_private_dir(&dir.0)?;
     files::make_private_dir(&dir.0.join("keys"))?;
     let mut keys = Vec::new();
@@ -117,14 +142,7 @@ async fn make(args: &InitArgs, dir: &LedgerDir) -> anyhow::Result<GenesisManifes
         Some(url) => fund_on_regtest(&BitcoinRpc::new(url)?, &anchor.seed()).await?,
         None => fund_on_mock(dir, &password, &anchor.seed()).await?,
     };
-    let base = match &args.base_url {
-        Some(url) => BaseConfig { url: Some(url.clone()), mock: None },
-        None => BaseConfig {
-            url: None,
-            mock: Some(MockConfig { listen: args.mock_listen, block_interval_ms: args.block_interval_ms }),
-        },
-    };
-    let limits = LedgerLimits::default();
+    config.anchor.birthday_height = funding.birthday_height;
     let ruleset = Ruleset::numbered(Ruleset::NEWEST)?;
     let network = bitcoin::Network::Regtest;
     let manifest = GenesisManifest {
@@ -141,22 +159,6 @@ async fn make(args: &InitArgs, dir: &LedgerDir) -> anyhow::Result<GenesisManifes
         ruleset_hash: ruleset.hash(),
         limits,
     };
-    let config = Config {
-        listen: args.listen,
-        seal: SealConfig {
-            entries: limits.max_batch_entries,
-            bytes: limits.max_batch_bytes,
-            age_ms: args.seal_age_ms,
-        },
-        anchor: AnchorSettings {
-            interval_ms: args.anchor_interval_ms,
-            confirmations: args.confirmations,
-            max_fee_rate: 100_000,
-            birthday_height: funding.birthday_height,
-        },
-        base,
-    };
-    config.check(&manifest)?;
     files::write_new(&dir.manifest_path(), &manifest.encode(), 0o644)?;
     files::write_new(&dir.chain_id_path(), format!("{}\n", manifest.chain_id()).as_bytes(), 0o644)?;
     // It may hold the password of the base chain's node.

@@ -65,7 +65,7 @@ pub async fn run(args: NodeArgs) -> anyhow::Result<Outcome> {
     if let (Some(listen), Some(mock)) = (args.mock_listen, config.base.mock.as_mut()) {
         mock.listen = listen;
     }
-    config.check(&manifest)?;
+    config.check(&manifest.limits)?;
     let manifest = Arc::new(manifest);
     // Both ports before anything is opened: a port in use changes nothing.
     let listener = bind("node", config.listen).await?;
