@@ -157,8 +157,13 @@ async fn halts(name: &str, expected: &str, change: Change) {
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["batch"], 1, "{name}");
     assert!(report["difference"].as_str().unwrap().contains(expected), "{name}");
+    drop(client);
     proving.abort();
     server.abort();
+    // Both are cancelled: that they ended so is no news.
+    let _ = tokio::join!(proving, server);
+    // RocksDB must not be closed by a thread that outlives the test.
+    sequencer.shut_down().await.unwrap();
 }
 
 #[test]

@@ -15,6 +15,10 @@ use tonic::{Code, Status};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
 
 async fn raw(ledger: &Ledger) -> SequencerServiceClient<tonic::transport::Channel> {
     SequencerServiceClient::connect(ledger.url()).await.unwrap()
@@ -155,6 +159,21 @@ fn unknown_ids_are_not_found_and_health_and_reflection_answer() {
         for service in ["assent.v1.SequencerService", "assent.v1.ProverService"] {
             let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap();
             assert_eq!(answer.into_inner().status, ServingStatus::Serving as i32);
+        }
+
+        let mut reflection = ServerReflectionClient::connect(ledger.url()).await.unwrap();
+        let list = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        let answers = reflection.server_reflection_info(tokio_stream::once(list)).await.unwrap();
+        let answer = answers.into_inner().message().await.unwrap().unwrap();
+        let Some(MessageResponse::ListServicesResponse(services)) = answer.message_response else {
+            panic!("no list of services")
+        };
+        let names: Vec<String> = services.service.into_iter().map(|service| service.name).collect();
+        for service in ["assent.v1.SequencerService", "assent.v1.ProverService", "grpc.health.v1.Health"] {
+            assert!(names.iter().any(|name| name == service), "{service} is not in {names:?}");
         }
     });
 }

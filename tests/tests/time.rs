@@ -82,5 +82,6 @@ fn a_jump_of_the_clock_waits_for_the_base_chain_or_the_operator() {
         long.validity = std::time::Duration::from_secs(3 * 86_400);
         let client = Client::connect(long).await.unwrap();
         assert_eq!(time_of(&client, 7).await.unwrap(), later + 86_400_000);
+        sequencer.shut_down().await.unwrap();
     });
 }
