@@ -155,13 +155,13 @@ fn unknown_ids_are_not_found_and_health_and_reflection_answer() {
         assert_eq!(errors::reason_of(&proof.unwrap_err()).as_deref(), Some("SIZE_OUT_OF_RANGE"));
 
         let channel = tonic::transport::Channel::from_shared(ledger.url()).unwrap().connect().await.unwrap();
-        let mut health = HealthClient::new(channel);
+        let mut health = HealthClient::new(channel.clone());
         for service in ["assent.v1.SequencerService", "assent.v1.ProverService"] {
             let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap();
             assert_eq!(answer.into_inner().status, ServingStatus::Serving as i32);
         }
 
-        let mut reflection = ServerReflectionClient::connect(ledger.url()).await.unwrap();
+        let mut reflection = ServerReflectionClient::new(channel);
         let list = ServerReflectionRequest {
             host: String::new(),
             message_request: Some(MessageRequest::ListServices(String::new())),
