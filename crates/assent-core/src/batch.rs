@@ -275,6 +275,9 @@ pub struct BatchHeader {
     pub entries_root: Hash,
     /// RFC 6962 root over the effect leaves.
     pub effects_root: Hash,
+    /// RFC 6962 root over the encoded log records: with it the sequencer signs the inputs too, so that whoever executes them
+    /// again and finds something else can show whose fault it is.
+    pub log_root: Hash,
     /// Hash of the header before it; zeros for the first.
     pub previous_hash: Hash,
     /// Of its last group, in milliseconds since 1970.
@@ -300,6 +303,7 @@ impl BatchHeader {
             .u32(self.entry_count)
             .fixed(&self.entries_root)
             .fixed(&self.effects_root)
+            .fixed(&self.log_root)
             .fixed(&self.previous_hash)
             .u64(self.time_ms)
             .u32(self.base_height)
@@ -323,6 +327,7 @@ impl BatchHeader {
             entry_count: d.u32("entry count")?,
             entries_root: d.hash("entries root")?,
             effects_root: d.hash("effects root")?,
+            log_root: d.hash("log root")?,
             previous_hash: d.hash("previous hash")?,
             time_ms: d.u64("time")?,
             base_height: d.u32("base height")?,

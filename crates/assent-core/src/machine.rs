@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use assent_merkle::BatchTree;
+use assent_merkle::{BatchTree, leaf_hash};
 use thiserror::Error;
 
 use crate::{
@@ -182,6 +182,8 @@ pub struct GroupStart {
 pub struct GroupOutput {
     /// The log record to commit.
     pub record: LogRecord,
+    /// The same, encoded.
+    pub record_bytes: Vec<u8>,
     /// One a transaction, in order.
     pub executed: Vec<Executed>,
     /// One a transaction, in order.
@@ -212,6 +214,7 @@ pub struct SealedBatch {
 struct OpenBatch {
     size: OpenBatchSize,
     leaf_hashes: Vec<Hash>,
+    record_hashes: Vec<Hash>,
     state: BTreeMap<StateKey, StateValue>,
     seen: BTreeMap<TransactionId, SeenTransaction>,
 }
@@ -403,7 +406,6 @@ impl Machine {
             base: start.base,
             ..self.cursor.clone()
         };
-        let sealed = seal.then(|| self.seal());
         let record = LogRecord {
             position,
             epoch: start.epoch,
@@ -414,7 +416,10 @@ impl Machine {
             base: start.base,
             transactions: group.transactions,
         };
-        Some(GroupOutput { record, executed: group.executed, receipts, statement, state, sealed })
+        let record_bytes = record.encode();
+        self.open.record_hashes.push(leaf_hash(&record_bytes));
+        let sealed = seal.then(|| self.seal());
+        Some(GroupOutput { record, record_bytes, executed: group.executed, receipts, statement, state, sealed })
     }
 
     fn seal(&mut self) -> SealedBatch {
@@ -432,6 +437,7 @@ impl Machine {
             entry_count: open.size.entries,
             entries_root: BatchTree::from_leaf_hashes(&open.leaf_hashes).root(),
             effects_root: BatchTree::from_leaf_hashes(&effect_leaves).root(),
+            log_root: BatchTree::from_leaf_hashes(&open.record_hashes).root(),
             previous_hash: self.cursor.previous_hash,
             time_ms: self.cursor.time_ms,
             base_height: self.cursor.base.height,

@@ -240,7 +240,7 @@ fn ledger(run: &Run) -> Lines {
     let mut lines = Lines::default();
     let (sequencer, prover) = (key(SEQUENCER), key(PROVER));
     let chain = run.manifest.chain_id();
-    let mut history = Vec::new();
+    let (mut history, mut log) = (Vec::new(), Vec::new());
     for (g, (output, transactions)) in run.outputs.iter().zip(&run.transactions).enumerate() {
         for (t, transaction) in transactions.iter().enumerate() {
             let (executed, receipt) = (&output.executed[t], &output.receipts[t]);
@@ -268,6 +268,8 @@ fn ledger(run: &Run) -> Lines {
         add("statement_hash", &statement.signing_hash());
         add("statement_signature", &sequencer.sign(&statement.signing_hash()));
         add("log_record", &output.record.encode());
+        assert_eq!(output.record_bytes, output.record.encode());
+        log.push(output.record_bytes.clone());
         let Some(sealed) = &output.sealed else { continue };
         let header = &sealed.header;
         let b = header.number;
@@ -287,6 +289,8 @@ fn ledger(run: &Run) -> Lines {
             add(&format!("effect{i}.leaf_hash"), leaf);
         }
         assert_eq!(BatchTree::from_leaf_hashes(&leaves).root(), header.effects_root);
+        assert_eq!(BatchTree::from_leaves(&log).root(), header.log_root);
+        log.clear();
         add("header", &header.encode());
         add("header_hash", &header.hash());
         add("header_signature", &sequencer.sign(&header.hash()));

@@ -82,18 +82,19 @@ impl LedgerStore {
         Ok(found.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
     }
 
-    /// The commit seam: one group, atomic, and on disk before it answers.
+    /// The commit seam: one group, its encoded log record and the signature over its receipts, atomic, and on disk before it
+    /// answers.
     #[must_use]
     pub fn commit(
         &self,
         epoch: u64,
         expected_position: u64,
-        record: &LogRecord,
+        record: &[u8],
         signature: &[u8; 64],
     ) -> Commit {
         let fence = || -> Result<Option<Commit>, StoreError> {
             let (newest, position) = (self.epoch()?, self.log_end()?);
-            let fenced = newest != epoch || position != expected_position || record.position != position;
+            let fenced = newest != epoch || position != expected_position;
             Ok(fenced.then_some(Commit::Fenced { epoch: newest, position }))
         };
         match fence() {
@@ -103,7 +104,7 @@ impl LedgerStore {
         }
         let key = expected_position.to_be_bytes();
         let mut writes = Writes::default();
-        self.database.put(&mut writes, Family::Log, &key, &record.encode());
+        self.database.put(&mut writes, Family::Log, &key, record);
         self.database.put(&mut writes, Family::Groups, &key, signature);
         match self.database.write_synced(writes) {
             Ok(()) => Commit::Committed,

@@ -53,18 +53,18 @@ fn a_commit_needs_the_newest_epoch_and_the_next_position() {
     let temp = tempfile::tempdir().unwrap();
     let store = LedgerStore::open(temp.path(), Role::Sequencer, &CHAIN).unwrap();
     let old = store.begin_epoch().unwrap();
-    assert!(matches!(store.commit(old, 0, &record(0, old), &[3; 64]), Commit::Committed));
-    // Twice at one position, past the end, and with a record that says another position.
-    for (expected, position) in [(0, 0), (2, 2), (1, 2)] {
-        let fenced = store.commit(old, expected, &record(position, old), &[3; 64]);
+    assert!(matches!(store.commit(old, 0, &record(0, old).encode(), &[3; 64]), Commit::Committed));
+    // Twice at one position, and past the end.
+    for (expected, position) in [(0, 0), (2, 2)] {
+        let fenced = store.commit(old, expected, &record(position, old).encode(), &[3; 64]);
         assert!(matches!(fenced, Commit::Fenced { epoch: 1, position: 1 }), "{fenced:?}");
     }
     let new = store.begin_epoch().unwrap();
     assert!(matches!(
-        store.commit(old, 1, &record(1, old), &[3; 64]),
+        store.commit(old, 1, &record(1, old).encode(), &[3; 64]),
         Commit::Fenced { epoch: 2, position: 1 }
     ));
-    assert!(matches!(store.commit(new, 1, &record(1, new), &[4; 64]), Commit::Committed));
+    assert!(matches!(store.commit(new, 1, &record(1, new).encode(), &[4; 64]), Commit::Committed));
     drop(store);
     let again = LedgerStore::open(temp.path(), Role::Sequencer, &CHAIN).unwrap();
     assert_eq!(again.log_end().unwrap(), 2);
