@@ -10,7 +10,7 @@ use assent_core::{
     signature::KeyPair,
 };
 use assent_proto::v1::sequencer_service_server::{SequencerService, SequencerServiceServer};
-use assent_sequencer::{BaseFeed, QUEUE_CAPACITY, SequencerConfig, system_clock};
+use assent_sequencer::{BaseFeed, QUEUE_CAPACITY, Retention, SequencerConfig, system_clock};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 
@@ -46,6 +46,7 @@ pub fn sequencer_config(folder: &Path, manifest: &Arc<GenesisManifest>) -> Seque
         key: ledger_keys().0,
         seal: SealPolicy { entries: 2, bytes: 1 << 20, age_ms: 100 },
         queue_capacity: QUEUE_CAPACITY,
+        retention: Retention::default(),
         accept_time_step: false,
         base: BaseFeed::default(),
         clock: system_clock(),

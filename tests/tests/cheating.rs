@@ -1,17 +1,31 @@
-//! A sequencer that breaks its word: the prover re-executes, finds the difference, halts with a report, signs nothing more.
+//! A sequencer or a prover that breaks its word: whoever executes the batches again finds the difference, halts, and writes
+//! evidence that convicts.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use assent_client::{Client, ClientConfig};
-use assent_core::{batch::BatchHeader, codec::sha256, log::LogRecord, outcome::Entry, signature::KeyPair};
-use assent_merkle::BatchTree;
+use assent_core::{
+    batch::{BatchHeader, BatchRecord},
+    codec::sha256,
+    log::LogRecord,
+    manifest::GenesisManifest,
+    note::Checkpoint,
+    outcome::Entry,
+    signature::KeyPair,
+};
+use assent_merkle::{BatchTree, node_hash};
 use assent_proto::v1::{
     self as proto,
-    prover_service_server::ProverServiceServer,
+    prover_service_server::{ProverService, ProverServiceServer},
     sequencer_service_server::{SequencerService, SequencerServiceServer},
 };
-use assent_prover::{Prover, ProverConfig};
+use assent_prover::{Duty, Prover, ProverApi, ProverConfig};
 use assent_sequencer::{Sequencer, SequencerApi};
+use assent_verify::{Pins, evidence::verify_evidence};
 use assent_tests::{
     in_process::{ledger_keys, manifest, sequencer_config},
     key, open_account,
@@ -36,6 +50,29 @@ impl SequencerService for Cheat {
         r: Request<proto::SubmitRequest>,
     ) -> Result<Response<proto::SubmitResponse>, Status> {
         self.honest.submit(r).await
+    }
+
+    async fn submit_many(
+        &self,
+        r: Request<proto::SubmitManyRequest>,
+    ) -> Result<Response<proto::SubmitManyResponse>, Status> {
+        self.honest.submit_many(r).await
+    }
+
+    type SubmitStreamStream = <SequencerApi as SequencerService>::SubmitStreamStream;
+
+    async fn submit_stream(
+        &self,
+        r: Request<tonic::Streaming<proto::SubmitStreamRequest>>,
+    ) -> Result<Response<Self::SubmitStreamStream>, Status> {
+        self.honest.submit_stream(r).await
+    }
+
+    async fn report_checkpoint(
+        &self,
+        r: Request<proto::ReportCheckpointRequest>,
+    ) -> Result<Response<proto::ReportCheckpointResponse>, Status> {
+        self.honest.report_checkpoint(r).await
     }
 
     async fn get_transaction(
@@ -95,82 +132,185 @@ fn resign(key: &KeyPair, batch: &mut proto::SealedBatch, change: impl Fn(&mut Ba
     batch.signature = key.sign(&sha256(&batch.header)).to_vec();
 }
 
-fn change_record(batch: &mut proto::SealedBatch, change: impl Fn(&mut LogRecord)) {
+/// Changes the first log record and commits to it, as only the sequencer can.
+fn change_record(key: &KeyPair, batch: &mut proto::SealedBatch, change: impl Fn(&mut LogRecord)) {
     let mut record = LogRecord::decode(&batch.log_records[0]).unwrap();
     change(&mut record);
     batch.log_records[0] = record.encode();
+    commit_to_log(key, batch);
 }
 
-async fn halts(name: &str, expected: &str, change: Change) {
-    let temp = tempfile::tempdir().unwrap();
-    let (sequencer_key, prover_key) = ledger_keys();
-    // Made long ago, so that time may be set back to before the first group.
-    let manifest = manifest(1_700_000_000_000);
-    let mut config = sequencer_config(temp.path(), &manifest);
-    config.accept_time_step = true;
-    let sequencer = Sequencer::open(config).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let prover = Prover::open(ProverConfig {
-        path: temp.path().join("prover"),
-        manifest: manifest.clone(),
-        key: prover_key,
-        sequencer: address.clone(),
-        // Nobody there: anchoring waits.
-        base_url: "http://127.0.0.1:9".into(),
-        anchor: assent_anchor::AnchorConfig {
-            chain_id: manifest.chain_id(),
-            first_seal: manifest.first_anchor,
-            network: bitcoin::Network::Regtest,
-            seed: [1; 32],
-            birthday_height: 0,
-            max_fee_rate: 1000,
-        },
-        anchor_interval: Duration::from_secs(1),
-        confirmations: 1,
-    })
-    .unwrap();
-    let cheat = Cheat { honest: sequencer.api(), key: sequencer_key, change };
-    let server = tonic::transport::Server::builder()
-        .add_service(SequencerServiceServer::new(cheat))
-        .add_service(ProverServiceServer::new(prover.api()))
-        .serve_with_incoming(TcpListenerStream::new(listener));
-    let server = tokio::spawn(server);
-    let (_stop, stopped) = watch::channel(false);
-    let proving = tokio::spawn(prover.run(stopped));
+fn commit_to_log(key: &KeyPair, batch: &mut proto::SealedBatch) {
+    let root = BatchTree::from_leaves(&batch.log_records).root();
+    resign(key, batch, |header| header.log_root = root);
+}
 
-    let client = Client::connect(ClientConfig::new(&address)).await.unwrap();
-    for n in 0..6 {
-        client.submit(&client.sign(&key(n), open_account()).unwrap()).await.unwrap();
-    }
-    let mut status = client.prover_status().await.unwrap();
-    for _ in 0..200 {
-        if !status.halted.is_empty() {
-            break;
+/// A prover whose checkpoints are altered before they are handed out.
+struct LyingProver {
+    honest: ProverApi,
+    lie: Arc<dyn Fn(Checkpoint) -> Checkpoint + Send + Sync>,
+    manifest: Arc<GenesisManifest>,
+    key: KeyPair,
+}
+
+#[tonic::async_trait]
+impl ProverService for LyingProver {
+    async fn get_checkpoint(
+        &self,
+        _: Request<proto::GetCheckpointRequest>,
+    ) -> Result<Response<proto::GetCheckpointResponse>, Status> {
+        let newest = Request::new(proto::GetCheckpointRequest { size: 0 });
+        let mut response = self.honest.get_checkpoint(newest).await?.into_inner();
+        let chain = self.manifest.chain_id();
+        if let Ok(checkpoint) = Checkpoint::open(&response.checkpoint, &chain, &self.manifest.prover_key) {
+            response.checkpoint = (self.lie)(checkpoint).sign(&chain, &self.key);
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        status = client.prover_status().await.unwrap();
+        Ok(Response::new(response))
     }
-    assert!(status.halted.contains(expected), "{name}: {expected:?} is not in {:?}", status.halted);
-    assert_eq!(status.batches, 1, "{name}: nothing is signed from the difference on");
-    let report = std::fs::read_to_string(temp.path().join("prover.halt-report.json")).unwrap();
-    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-    assert_eq!(report["batch"], 1, "{name}");
-    assert!(report["difference"].as_str().unwrap().contains(expected), "{name}");
-    drop(client);
-    proving.abort();
-    server.abort();
-    // Both are cancelled: that they ended so is no news.
-    let _ = tokio::join!(proving, server);
-    // RocksDB must not be closed by a thread that outlives the test.
-    sequencer.shut_down().await.unwrap();
+
+    async fn get_tier(&self, r: Request<proto::GetTierRequest>) -> Result<Response<proto::GetTierResponse>, Status> {
+        self.honest.get_tier(r).await
+    }
+
+    type WatchTierStream = <ProverApi as ProverService>::WatchTierStream;
+
+    async fn watch_tier(&self, r: Request<proto::WatchTierRequest>) -> Result<Response<Self::WatchTierStream>, Status> {
+        self.honest.watch_tier(r).await
+    }
+
+    async fn get_bundle(
+        &self,
+        r: Request<proto::GetBundleRequest>,
+    ) -> Result<Response<proto::GetBundleResponse>, Status> {
+        self.honest.get_bundle(r).await
+    }
+
+    async fn get_consistency_proof(
+        &self,
+        r: Request<proto::GetConsistencyProofRequest>,
+    ) -> Result<Response<proto::GetConsistencyProofResponse>, Status> {
+        self.honest.get_consistency_proof(r).await
+    }
+
+    async fn get_prover_status(
+        &self,
+        r: Request<proto::GetProverStatusRequest>,
+    ) -> Result<Response<proto::GetProverStatusResponse>, Status> {
+        self.honest.get_prover_status(r).await
+    }
+}
+
+/// A sequencer with a follower, and everything that has to end before the test does.
+struct Running {
+    temp: tempfile::TempDir,
+    manifest: Arc<GenesisManifest>,
+    sequencer: Sequencer,
+    client: Client,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    _stop: watch::Sender<bool>,
+}
+
+impl Running {
+    /// The follower's own status is at the client's prover address.
+    async fn start(cheat: Option<Change>, lie: Option<Arc<dyn Fn(Checkpoint) -> Checkpoint + Send + Sync>>) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let (sequencer_key, prover_key) = ledger_keys();
+        // Made long ago, so that time may be set back to before the first group.
+        let manifest = manifest(1_700_000_000_000);
+        let mut config = sequencer_config(temp.path(), &manifest);
+        config.accept_time_step = true;
+        let sequencer = Sequencer::open(config).unwrap();
+        let change = cheat.unwrap_or_else(|| Arc::new(|_, _| {}));
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = Vec::new();
+        let mut spawn = |task: Pin<Box<dyn Future<Output = ()> + Send>>| tasks.push(tokio::spawn(task));
+        let serve = |router: tonic::transport::server::Router, listener: TcpListener| {
+            Box::pin(async move { router.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap() })
+        };
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let cheat = Cheat { honest: sequencer.api(), key: sequencer_key, change };
+        spawn(serve(tonic::transport::Server::builder().add_service(SequencerServiceServer::new(cheat)), listener));
+
+        let follower = |name: &str, duty| ProverConfig {
+            path: temp.path().join(name),
+            manifest: manifest.clone(),
+            duty,
+            sequencer: address.clone(),
+            base: None,
+            confirmations: 1,
+        };
+        let duty = Duty::Prover { key: prover_key.clone(), anchor_interval: Duration::from_secs(1) };
+        let mut watched = Prover::open(follower("prover", duty)).unwrap();
+        if let Some(lie) = lie {
+            let lying = LyingProver { honest: watched.api(), lie, manifest: manifest.clone(), key: prover_key };
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let prover = format!("http://{}", listener.local_addr().unwrap());
+            spawn(serve(tonic::transport::Server::builder().add_service(ProverServiceServer::new(lying)), listener));
+            let running = watched.run(stopped.clone());
+            spawn(Box::pin(async move { running.await.unwrap() }));
+            let duty = Duty::Validator { prover: Some(prover) };
+            watched = Prover::open(follower("validator", duty)).unwrap();
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut config = ClientConfig::new(&address);
+        config.prover = format!("http://{}", listener.local_addr().unwrap());
+        let api = ProverServiceServer::new(watched.api());
+        spawn(serve(tonic::transport::Server::builder().add_service(api), listener));
+        spawn(Box::pin(async move { watched.run(stopped).await.unwrap() }));
+        let client = Client::connect(config).await.unwrap();
+        Self { temp, manifest, sequencer, client, tasks, _stop: stop }
+    }
+
+    /// Six accounts make three batches.
+    async fn submit(&self) {
+        for n in 0..6 {
+            self.client.submit(&self.client.sign(&key(n), open_account()).unwrap()).await.unwrap();
+        }
+    }
+
+    async fn until(&self, holds: impl Fn(&proto::GetProverStatusResponse) -> bool) -> proto::GetProverStatusResponse {
+        let mut status = self.client.prover_status().await.unwrap();
+        for _ in 0..200 {
+            if holds(&status) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            status = self.client.prover_status().await.unwrap();
+        }
+        status
+    }
+
+    fn report(&self, who: &str) -> serde_json::Value {
+        let path = self.temp.path().join(format!("{who}.halt-report.json"));
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    /// The evidence beside the database, checked with nothing but the chain id.
+    fn evidence(&self, who: &str) -> assent_verify::Finding {
+        let file = std::fs::read(self.temp.path().join(format!("{who}.evidence.assent"))).unwrap();
+        let pins = Pins { chain_id: Some(self.manifest.chain_id()), ..Pins::default() };
+        verify_evidence(&file, &pins).unwrap()
+    }
+
+    async fn end(self) {
+        let Self { sequencer, client, tasks, .. } = self;
+        drop(client);
+        for task in tasks {
+            task.abort();
+            // Cancelled, which is no news.
+            let _ = task.await;
+        }
+        // RocksDB must not be closed by a thread that outlives the test.
+        sequencer.shut_down().await.unwrap();
+    }
 }
 
 #[test]
-fn every_way_to_cheat_in_the_batch_stream_halts_the_prover_with_a_report() {
+fn what_the_sequencer_signs_and_should_not_halts_the_prover_and_convicts_the_sequencer() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let cases: Vec<(&str, &str, Change)> = vec![
-        ("bad header signature", "signature on the header", Arc::new(|_, batch| batch.signature[0] ^= 1)),
         (
             "wrong effects",
             "effects root differs",
@@ -188,13 +328,6 @@ fn every_way_to_cheat_in_the_batch_stream_halts_the_prover_with_a_report() {
             }),
         ),
         (
-            "an entry too few",
-            "were sent",
-            Arc::new(|_, batch| {
-                batch.entries.pop();
-            }),
-        ),
-        (
             "another history before it",
             "previous hash differs",
             Arc::new(|key, batch| resign(key, batch, |header| header.previous_hash[3] ^= 1)),
@@ -207,15 +340,15 @@ fn every_way_to_cheat_in_the_batch_stream_halts_the_prover_with_a_report() {
         (
             "a forged transaction",
             "invalid signature",
-            Arc::new(|_, batch| {
-                change_record(batch, |record| record.transactions[0].authorizations[0].signature[9] ^= 1);
+            Arc::new(|key, batch| {
+                change_record(key, batch, |record| record.transactions[0].authorizations[0].signature[9] ^= 1);
             }),
         ),
         (
             "a transaction taken out",
             "neither has transactions",
-            Arc::new(|_, batch| {
-                change_record(batch, |record| {
+            Arc::new(|key, batch| {
+                change_record(key, batch, |record| {
                     record.transactions.pop();
                 });
             }),
@@ -223,16 +356,107 @@ fn every_way_to_cheat_in_the_batch_stream_halts_the_prover_with_a_report() {
         (
             "time that goes back",
             "before that of the previous group",
-            Arc::new(|_, batch| change_record(batch, |record| record.time_ms = 1_700_000_000_001)),
+            Arc::new(|key, batch| change_record(key, batch, |record| record.time_ms = 1_700_000_000_001)),
         ),
         (
-            "a batch left out",
-            "was sent where batch",
-            Arc::new(|key, batch| resign(key, batch, |h| h.number += 1)),
+            "a record that is none",
+            "cannot be read",
+            Arc::new(|key, batch| {
+                batch.log_records[0].truncate(20);
+                commit_to_log(key, batch);
+            }),
         ),
-        ("rubbish", "cannot be read", Arc::new(|_, batch| batch.log_records[0].truncate(20))),
     ];
     for (name, expected, change) in cases {
-        runtime.block_on(halts(name, expected, change));
+        runtime.block_on(async {
+            let running = Running::start(Some(change), None).await;
+            running.submit().await;
+            let status = running.until(|status| !status.halted.is_empty()).await;
+            assert!(status.halted.contains(expected), "{name}: {expected:?} is not in {:?}", status.halted);
+            assert_eq!(status.batches, 1, "{name}: nothing is signed from the difference on");
+            let report = running.report("prover");
+            assert_eq!(report["batch"], 1, "{name}");
+            assert!(report["difference"].as_str().unwrap().contains(expected), "{name}");
+            let finding = running.evidence("prover");
+            assert_eq!(finding.facts["evidence"], "wrong-execution", "{name}");
+            assert_eq!(finding.facts["against"], serde_json::json!(["sequencer"]), "{name}");
+            assert!(finding.proves.iter().any(|sentence| sentence.contains(expected)), "{name}: {finding:?}");
+            running.end().await;
+        });
     }
+}
+
+#[test]
+fn what_the_sequencer_did_not_sign_accuses_nobody_and_is_not_taken_in() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cases: Vec<(&str, Change)> = vec![
+        ("bad header signature", Arc::new(|_, batch| batch.signature[0] ^= 1)),
+        (
+            "an entry too few",
+            Arc::new(|_, batch| {
+                batch.entries.pop();
+            }),
+        ),
+        ("a log record changed on the way", Arc::new(|_, batch| batch.log_records[0][40] ^= 1)),
+        ("a batch left out", Arc::new(|key, batch| resign(key, batch, |h| h.number += 1))),
+        ("rubbish", Arc::new(|_, batch| batch.header.truncate(20))),
+    ];
+    for (name, change) in cases {
+        runtime.block_on(async {
+            let running = Running::start(Some(change), None).await;
+            running.submit().await;
+            running.until(|status| status.batches == 1).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let status = running.client.prover_status().await.unwrap();
+            assert_eq!((status.batches, status.halted.as_str()), (1, ""), "{name}");
+            assert!(!running.temp.path().join("prover.halt-report.json").exists(), "{name}");
+            running.end().await;
+        });
+    }
+}
+
+#[test]
+fn a_prover_that_signs_what_does_not_follow_is_convicted_by_a_validator() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let lie = |checkpoint: Checkpoint| {
+            let mut root = checkpoint.root;
+            root[7] ^= u8::from(checkpoint.size == 3);
+            Checkpoint { root, ..checkpoint }
+        };
+        let running = Running::start(None, Some(Arc::new(lie))).await;
+        running.submit().await;
+        let status = running.until(|status| !status.halted.is_empty()).await;
+        assert!(status.validator && status.halted.contains("the prover signed root"), "{status:?}");
+        let finding = running.evidence("validator");
+        assert_eq!(finding.facts["against"], serde_json::json!(["prover"]));
+        assert_eq!(finding.facts["evidence"], "wrong-root");
+        running.end().await;
+
+        // Both cheat: the prover vouches for the sequencer's wrong batch. An honest one would have halted, so its word is forged
+        // here out of what the batch says.
+        let wrong = Arc::new(Mutex::new(None));
+        let seen = wrong.clone();
+        let change: Change = Arc::new(move |key, batch| {
+            resign(key, batch, |header| header.effects_root[0] ^= 1);
+            let header = BatchHeader::decode(&batch.header).unwrap();
+            if header.number == 1 {
+                seen.lock().unwrap().replace(header.hash());
+            }
+        });
+        let lie = move |checkpoint: Checkpoint| match *wrong.lock().unwrap() {
+            Some(hash) if checkpoint.size == 1 => {
+                let leaf = BatchRecord::without_state(hash).leaf_hash();
+                Checkpoint { size: 2, root: node_hash(&checkpoint.root, &leaf) }
+            }
+            _ => checkpoint,
+        };
+        let running = Running::start(Some(change), Some(Arc::new(lie))).await;
+        running.submit().await;
+        running.until(|status| !status.halted.is_empty()).await;
+        let finding = running.evidence("validator");
+        assert_eq!(finding.facts["evidence"], "wrong-execution");
+        assert_eq!(finding.facts["against"], serde_json::json!(["sequencer", "prover"]));
+        running.end().await;
+    });
 }

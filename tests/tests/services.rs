@@ -191,7 +191,7 @@ fn the_prover_proves_that_the_ledger_only_grew() {
             let wanted = checkpoints.len() as u64 + 1;
             loop {
                 let note = prover
-                    .get_checkpoint(proto::GetCheckpointRequest {})
+                    .get_checkpoint(proto::GetCheckpointRequest { size: 0 })
                     .await
                     .unwrap()
                     .into_inner()

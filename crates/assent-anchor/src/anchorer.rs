@@ -1,29 +1,24 @@
 //! The anchorer: seals, the outbox, replacement.
 
-use std::{
-    error::Error,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::sync::Arc;
 
 use assent_core::{ChainId, Hash, anchor::AnchorPayload, manifest::OutPoint, note::Checkpoint};
-use assent_verify::{
-    MAX_HEADERS,
-    base::{Anchor, block_path},
-};
-use bdk_wallet::{ChangeSet, chain::Merge};
+use assent_verify::base::{Anchor, block_path};
+use bdk_wallet::ChangeSet;
 use bitcoin::{
     Block, BlockHash, Network, Transaction,
     consensus::encode::{deserialize, serialize},
     hashes::Hash as _,
 };
-use thiserror::Error;
-use tokio::sync::watch;
 
 use crate::{
+    error::AnchorError,
     follow::{self, BLOCKS_PER_STEP, Tip},
     rows::{AnchorStore, OutboxRow, SealRow, keys},
-    rpc::{BitcoinRpc, RPC_VERIFY_ALREADY_IN_UTXO_SET, RPC_VERIFY_ERROR, RPC_VERIFY_REJECTED, RpcError},
-    wallet::{AnchorWallet, WalletError},
+    rpc::{BitcoinRpc, RPC_VERIFY_ALREADY_IN_UTXO_SET, RPC_VERIFY_ERROR, RPC_VERIFY_REJECTED},
+    stored::{MAX_VERSIONS, load_outbox, load_wallet, outbox_keys},
+    view::{AnchorView, Seen},
+    wallet::AnchorWallet,
 };
 
 /// Lowest fee rate: satoshi for 1,000 virtual bytes. Nodes relay nothing below 1,000.
@@ -32,55 +27,6 @@ const MIN_FEE_RATE: u64 = 1_000;
 const FEE_TARGET_BLOCKS: u16 = 6;
 /// Outbox versions of seals this deep are deleted: no reorganisation of a network worth anchoring on goes deeper.
 const OUTBOX_DEPTH: u32 = 288;
-/// Versions of one anchor. The fee rate grows by a quarter each, so far fewer reach any sensible cap.
-const MAX_VERSIONS: u32 = 200;
-
-/// Why anchoring does not go on. Most are tried again at the next step.
-#[derive(Debug, Error)]
-pub enum AnchorError {
-    /// The node.
-    #[error(transparent)]
-    Rpc(#[from] RpcError),
-    /// The wallet.
-    #[error(transparent)]
-    Wallet(#[from] WalletError),
-    /// Storage.
-    #[error("the anchoring storage failed: {0}")]
-    Store(#[source] Box<dyn Error + Send + Sync>),
-    /// A row that cannot be read.
-    #[error("the anchoring storage is corrupt: {0}")]
-    Corrupt(String),
-    /// The node is on another chain.
-    #[error(
-        "the base chain's node follows another chain: it has none of our headers down to height {height}"
-    )]
-    OtherChain {
-        /// Where our headers begin.
-        height: u32,
-    },
-    /// The node is on another network.
-    #[error("the base chain's node is on network {found}, the ledger on {expected}")]
-    OtherNetwork {
-        /// Of the manifest.
-        expected: String,
-        /// Of the node.
-        found: String,
-    },
-    /// The seal was spent by something that is no anchor. The chain of anchors ends there for ever.
-    #[error("the seal was spent by transaction {txid}, which is no anchor; nothing can be anchored any more")]
-    SealBroken {
-        /// Which.
-        txid: String,
-    },
-}
-
-impl AnchorError {
-    /// Whether trying again may help.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Rpc(_) | Self::Wallet(WalletError::Funds { .. }))
-    }
-}
 
 /// How a ledger is anchored.
 #[derive(Clone)]
@@ -91,132 +37,12 @@ pub struct AnchorConfig {
     pub first_seal: OutPoint,
     /// The manifest's network.
     pub network: Network,
-    /// Seed of the wallet.
-    pub seed: [u8; 32],
+    /// Seed of the wallet; `None` for a validator, which follows the anchors and makes none.
+    pub seed: Option<[u8; 32]>,
     /// Height below which there is nothing of ours.
     pub birthday_height: u32,
     /// Highest fee rate that is ever paid: satoshi for 1,000 virtual bytes.
     pub max_fee_rate: u64,
-}
-
-/// A confirmed seal, as tiers need it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SealStatus {
-    /// Size of the checkpoint that it carries.
-    pub size: u64,
-    /// Anchor transaction, in the order in which it is hashed.
-    pub txid: Hash,
-    /// Height of its block.
-    pub height: u32,
-    /// Blocks from its own to the tip.
-    pub depth: u32,
-}
-
-/// The base-chain part of a proof.
-#[derive(Clone, Debug)]
-pub struct AnchorProof {
-    /// Size of the checkpoint that the last anchor carries.
-    pub size: u64,
-    /// Anchors from the manifest's outpoint on, without witnesses.
-    pub anchors: Vec<Vec<u8>>,
-    /// Index in the block.
-    pub block_index: u32,
-    /// Path to the block's Merkle root.
-    pub block_path: Vec<Hash>,
-    /// The block's header and those above it.
-    pub headers: Vec<[u8; 80]>,
-}
-
-/// What the followed branch contains, for readers on any thread.
-pub struct AnchorView {
-    seen: RwLock<Seen>,
-    changes: watch::Sender<u64>,
-    store: Arc<dyn AnchorStore>,
-}
-
-#[derive(Default)]
-struct Seen {
-    seals: Vec<SealRow>,
-    tip_height: u32,
-    balance_sat: u64,
-}
-
-impl AnchorView {
-    fn seen(&self) -> std::sync::RwLockReadGuard<'_, Seen> {
-        // Writers replace whole values; none can be left half done.
-        self.seen.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The first seal over a batch.
-    #[must_use]
-    pub fn first_over(&self, batch_number: u64) -> Option<SealStatus> {
-        let seen = self.seen();
-        let seal = seen.seals.get(seen.seals.partition_point(|seal| seal.size <= batch_number))?;
-        Some(SealStatus {
-            size: seal.size,
-            txid: seal.txid,
-            height: seal.height,
-            depth: seen.tip_height.saturating_sub(seal.height) + 1,
-        })
-    }
-
-    /// Sizes and roots that the seals carry, from an index on.
-    #[must_use]
-    pub fn anchored_from(&self, index: usize) -> Vec<(u64, Hash)> {
-        self.seen().seals.iter().skip(index).map(|seal| (seal.size, seal.root)).collect()
-    }
-
-    /// The number of seals on the branch, its height, and what the wallet can spend in satoshi.
-    #[must_use]
-    pub fn summary(&self) -> (u64, u32, u64) {
-        let seen = self.seen();
-        (seen.seals.len() as u64, seen.tip_height, seen.balance_sat)
-    }
-
-    /// Counts up with every change of seals or height.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-
-    /// The base-chain part of the proof of a batch, or `None` where it is not anchored.
-    ///
-    /// # Errors
-    /// [`AnchorError::Store`], [`AnchorError::Corrupt`].
-    pub fn proof(&self, batch_number: u64) -> Result<Option<AnchorProof>, AnchorError> {
-        loop {
-            let before = *self.changes.borrow();
-            let proof = self.read_proof(batch_number)?;
-            // Seals and headers must be of one branch: again, where the base chain moved on meanwhile.
-            if *self.changes.borrow() == before {
-                return Ok(proof);
-            }
-        }
-    }
-
-    fn read_proof(&self, batch_number: u64) -> Result<Option<AnchorProof>, AnchorError> {
-        let (seal, anchors, tip) = {
-            let seen = self.seen();
-            let index = seen.seals.partition_point(|seal| seal.size <= batch_number);
-            let Some(seal) = seen.seals.get(index) else { return Ok(None) };
-            let anchors = seen.seals[..=index].iter().map(|seal| seal.transaction.clone()).collect();
-            (seal.clone(), anchors, seen.tip_height)
-        };
-        let last = tip.min(seal.height + u32::try_from(MAX_HEADERS).unwrap_or(u32::MAX) - 1);
-        let mut headers = Vec::new();
-        for height in seal.height..=last {
-            let Some(header) = follow::read_header(self.store.as_ref(), height)? else { break };
-            let bytes = serialize(&header);
-            headers.push(bytes.try_into().map_err(|_| AnchorError::Corrupt(format!("header {height}")))?);
-        }
-        Ok(Some(AnchorProof {
-            size: seal.size,
-            anchors,
-            block_index: seal.block_index,
-            block_path: seal.block_path,
-            headers,
-        }))
-    }
 }
 
 /// Follows the base chain and anchors checkpoints on it. One task owns it and calls [`Anchorer::step`].
@@ -224,7 +50,7 @@ pub struct Anchorer {
     config: AnchorConfig,
     rpc: BitcoinRpc,
     store: Arc<dyn AnchorStore>,
-    wallet: AnchorWallet,
+    wallet: Option<AnchorWallet>,
     wallet_rows: u64,
     tip: Option<Tip>,
     /// Versions that spend the open seal, oldest first.
@@ -247,7 +73,8 @@ impl Anchorer {
         store: Arc<dyn AnchorStore>,
     ) -> Result<Self, AnchorError> {
         let (saved, wallet_rows) = load_wallet(store.as_ref())?;
-        let wallet = AnchorWallet::open(&config.seed, config.network, saved)?;
+        let wallet =
+            config.seed.map(|seed| AnchorWallet::open(&seed, config.network, saved)).transpose()?;
         let tip = follow::read_tip(store.as_ref())?;
         let mut seals = Vec::new();
         while let Some(bytes) = store.get(&keys::seal(seals.len() as u64)).map_err(AnchorError::Store)? {
@@ -255,10 +82,9 @@ impl Anchorer {
         }
         let open = open_seal(&config, &seals);
         let (outbox, next_version) = load_outbox(store.as_ref(), seals.len() as u64, open)?;
-        let seen =
-            Seen { seals, tip_height: tip.map_or(0, |tip| tip.height), balance_sat: wallet.spendable_sat() };
-        let view =
-            AnchorView { seen: RwLock::new(seen), changes: watch::Sender::new(0), store: store.clone() };
+        let balance_sat = wallet.as_ref().map_or(0, AnchorWallet::spendable_sat);
+        let seen = Seen { seals, tip_height: tip.map_or(0, |tip| tip.height), balance_sat };
+        let view = Arc::new(AnchorView::new(seen, store.clone()));
         Ok(Self {
             config,
             rpc,
@@ -269,7 +95,7 @@ impl Anchorer {
             outbox,
             next_version,
             last_rejection: None,
-            view: Arc::new(view),
+            view,
         })
     }
 
@@ -279,10 +105,10 @@ impl Anchorer {
         self.view.clone()
     }
 
-    /// Where to send coins for fees.
+    /// Where to send coins for fees; `None` for a validator.
     #[must_use]
-    pub fn address(&self) -> String {
-        self.wallet.address()
+    pub fn address(&self) -> Option<String> {
+        self.wallet.as_ref().map(AnchorWallet::address)
     }
 
     /// One step: catches up with the chain; broadcasts what is written down; and, where `checkpoint` is newer than all that
@@ -310,7 +136,7 @@ impl Anchorer {
     }
 
     fn save(&mut self, mut changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), AnchorError> {
-        if let Some(staged) = self.wallet.take_staged() {
+        if let Some(staged) = self.wallet.as_mut().and_then(AnchorWallet::take_staged) {
             let json =
                 serde_json::to_vec(&staged).map_err(|error| AnchorError::Corrupt(error.to_string()))?;
             changes.push((keys::wallet(self.wallet_rows), Some(json)));
@@ -380,14 +206,15 @@ impl Anchorer {
         changes.push((keys::TIP.to_vec(), Some(fork.height.to_be_bytes().to_vec())));
         self.save(changes)?;
         // The wallet must forget the abandoned blocks too, or it could not connect those of the new branch.
-        if let Some(forgotten) = self.wallet.forget_above(fork.height) {
+        let forgotten = self.wallet.as_ref().and_then(|wallet| wallet.forget_above(fork.height));
+        if let (Some(forgotten), Some(seed)) = (forgotten, self.config.seed) {
             self.save_wallet(&forgotten)?;
             let (saved, rows) = load_wallet(self.store.as_ref())?;
-            self.wallet = AnchorWallet::open(&self.config.seed, self.config.network, saved)?;
+            self.wallet = Some(AnchorWallet::open(&seed, self.config.network, saved)?);
             self.wallet_rows = rows;
         }
         self.tip = Some(fork);
-        self.publish(|seen| {
+        self.view.publish(|seen| {
             seen.seals.truncate(kept);
             seen.tip_height = fork.height;
         });
@@ -407,7 +234,9 @@ impl Anchorer {
     }
 
     fn take_in(&mut self, height: u32, hash: BlockHash, block: &Block) -> Result<(), AnchorError> {
-        self.wallet.apply(block, height)?;
+        if let Some(wallet) = &mut self.wallet {
+            wallet.apply(block, height)?;
+        }
         let mut changes = follow::header_change(height, block).to_vec();
         let mut found = Vec::new();
         let (mut index, mut seal) = self.open_seal();
@@ -434,8 +263,8 @@ impl Anchorer {
         for row in &found {
             tracing::info!(size = row.size, height, "anchor in a base block");
         }
-        let balance = self.wallet.spendable_sat();
-        self.publish(|seen| {
+        let balance = self.wallet.as_ref().map_or(0, AnchorWallet::spendable_sat);
+        self.view.publish(|seen| {
             seen.seals.extend(found);
             seen.tip_height = height;
             seen.balance_sat = balance;
@@ -448,11 +277,6 @@ impl Anchorer {
         let seen = self.view.seen();
         let height = tip.checked_sub(OUTBOX_DEPTH)?;
         seen.seals.iter().rposition(|seal| seal.height == height).map(|index| index as u64)
-    }
-
-    fn publish(&self, change: impl FnOnce(&mut Seen)) {
-        change(&mut self.view.seen.write().unwrap_or_else(PoisonError::into_inner));
-        self.view.changes.send_modify(|count| *count += 1);
     }
 
     async fn broadcast(&mut self, row: &OutboxRow) -> Result<(), AnchorError> {
@@ -483,7 +307,7 @@ impl Anchorer {
     }
 
     async fn anchor(&mut self, checkpoint: Checkpoint) -> Result<bool, AnchorError> {
-        let Some(tip) = self.tip else { return Ok(false) };
+        let (Some(tip), Some(_)) = (self.tip, &self.wallet) else { return Ok(false) };
         let anchored = self.view.seen().seals.last().map_or(0, |seal| seal.size);
         if checkpoint.size <= anchored {
             return Ok(false);
@@ -511,7 +335,8 @@ impl Anchorer {
         let (index, seal) = self.open_seal();
         let payload = AnchorPayload::new(&self.config.chain_id, checkpoint.size, checkpoint.root).encode();
         let outpoint = bitcoin::OutPoint { txid: bitcoin::Txid::from_byte_array(seal.txid), vout: seal.vout };
-        let (transaction, fee_sat) = self.wallet.make(Some((outpoint, &payload)), fee_rate, tip.height)?;
+        let Some(wallet) = self.wallet.as_mut() else { return Ok(false) };
+        let (transaction, fee_sat) = wallet.make(Some((outpoint, &payload)), fee_rate, tip.height)?;
         let row = OutboxRow {
             size: checkpoint.size,
             fee_sat,
@@ -560,72 +385,7 @@ fn seal_row(
     })
 }
 
-fn outbox_keys(store: &dyn AnchorStore, index: u64) -> Result<Vec<Vec<u8>>, AnchorError> {
-    let mut found = Vec::new();
-    for version in 0..MAX_VERSIONS {
-        let key = keys::outbox(index, version);
-        if store.get(&key).map_err(AnchorError::Store)?.is_none() {
-            break;
-        }
-        found.push(key);
-    }
-    Ok(found)
-}
-
-/// The versions under an index that spend this seal, and the number of the next one.
-fn load_outbox(
-    store: &dyn AnchorStore,
-    index: u64,
-    seal: OutPoint,
-) -> Result<(Vec<OutboxRow>, u32), AnchorError> {
-    let keys = outbox_keys(store, index)?;
-    let mut rows = Vec::new();
-    for key in &keys {
-        let bytes = store.get(key).map_err(AnchorError::Store)?.unwrap_or_default();
-        let corrupt = |problem: String| AnchorError::Corrupt(format!("outbox: {problem}"));
-        let row = OutboxRow::decode(&bytes).map_err(|error| corrupt(error.to_string()))?;
-        let transaction: Transaction =
-            deserialize(&row.transaction).map_err(|error| corrupt(error.to_string()))?;
-        let spends = transaction.input.first().map(|input| input.previous_output);
-        if spends.is_some_and(|spent| spent.txid.to_byte_array() == seal.txid && spent.vout == seal.vout) {
-            rows.push(row);
-        }
-    }
-    Ok((rows, u32::try_from(keys.len()).unwrap_or(u32::MAX)))
-}
-
 /// The output that the next anchor spends.
 fn open_seal(config: &AnchorConfig, seals: &[SealRow]) -> OutPoint {
     seals.last().map_or(config.first_seal, |seal| OutPoint { txid: seal.txid, vout: 0 })
-}
-
-/// Merges what the wallet staged over time into one row, so that it does not grow with every start.
-fn load_wallet(store: &dyn AnchorStore) -> Result<(Option<ChangeSet>, u64), AnchorError> {
-    let Some(count) = store.get(keys::WALLET_COUNT).map_err(AnchorError::Store)? else {
-        return Ok((None, 0));
-    };
-    let count =
-        count.try_into().map(u64::from_be_bytes).map_err(|_| AnchorError::Corrupt("wallet".into()))?;
-    let corrupt = |error: serde_json::Error| AnchorError::Corrupt(format!("wallet: {error}"));
-    let mut merged: Option<ChangeSet> = None;
-    for number in 0..count {
-        let bytes = store.get(&keys::wallet(number)).map_err(AnchorError::Store)?.unwrap_or_default();
-        let changes: ChangeSet = serde_json::from_slice(&bytes).map_err(corrupt)?;
-        match &mut merged {
-            Some(merged) => merged.merge(changes),
-            None => merged = Some(changes),
-        }
-    }
-    if let Some(merged) = &merged
-        && count > 1
-    {
-        let mut changes = vec![
-            (keys::wallet(0), Some(serde_json::to_vec(merged).map_err(corrupt)?)),
-            (keys::WALLET_COUNT.to_vec(), Some(1u64.to_be_bytes().to_vec())),
-        ];
-        changes.extend((1..count).map(|number| (keys::wallet(number), None)));
-        store.write(&changes).map_err(AnchorError::Store)?;
-    }
-    let rows = u64::from(merged.is_some());
-    Ok((merged, rows))
 }

@@ -7,7 +7,7 @@ use bitcoin::{
 };
 
 use crate::{
-    anchorer::AnchorError,
+    error::AnchorError,
     rows::{AnchorStore, keys},
     rpc::BitcoinRpc,
 };

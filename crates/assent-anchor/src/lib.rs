@@ -17,12 +17,17 @@
 
 mod anchorer;
 mod base;
+mod error;
 mod follow;
 mod rows;
 pub mod rpc;
+mod stored;
+mod view;
 pub mod wallet;
 
-pub use anchorer::{AnchorConfig, AnchorError, AnchorProof, AnchorView, Anchorer, SealStatus};
+pub use anchorer::{AnchorConfig, Anchorer};
+pub use error::AnchorError;
 pub use base::{BaseFeed, update_feed};
 pub use rows::AnchorStore;
+pub use view::{AnchorProof, AnchorView, SealStatus};
 pub use wallet::{Funding, fund_on_regtest};

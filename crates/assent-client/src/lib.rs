@@ -30,16 +30,17 @@ mod readme {}
 mod follow;
 mod receipt;
 mod retry;
+mod stream;
 
 use std::{sync::Arc, time::Duration};
 
 use assent_core::{
-    AccountId, ChainId, TransactionId, batch::Refusal, codec::sha256, manifest::GenesisManifest,
+    AccountId, ChainId, Hash, TransactionId, batch::Refusal, codec::sha256, manifest::GenesisManifest,
     signature::KeyPair, transaction::sign_body,
 };
 use assent_proto::v1::{
     self as proto, prover_service_client::ProverServiceClient,
-    sequencer_service_client::SequencerServiceClient, transaction_body::Act,
+    sequencer_service_client::SequencerServiceClient, submit_response, submit_result, transaction_body::Act,
 };
 use thiserror::Error;
 use tonic::{
@@ -48,9 +49,13 @@ use tonic::{
 };
 
 pub use receipt::{ReceiptError, Sequenced};
+pub use stream::{STREAM_WINDOW, StreamItem, StreamResults, StreamSender};
 
 /// Bytes of one answer: the largest bundle.
 const MAX_ANSWER_BYTES: usize = 65 * 1024 * 1024;
+
+/// Bytes of one message of the batch stream: the largest batch, with its entries.
+const MAX_BATCH_MESSAGE: usize = 3 * assent_core::limits::MAX_BATCH_BYTES as usize;
 
 /// How to reach a ledger.
 #[derive(Clone, Debug)]
@@ -123,6 +128,9 @@ pub enum ClientError {
     /// The node's answer lacks something.
     #[error("the node's answer lacks {0}")]
     Incomplete(&'static str),
+    /// A stream of submissions has ended.
+    #[error("the stream of submissions has ended; its last result says why")]
+    StreamEnded,
     /// The operating system has no random bytes.
     #[error("no random bytes: {0}")]
     Random(String),
@@ -238,15 +246,11 @@ impl Client {
         })
         .await?;
         let id = TransactionId::of_body(&transaction.body);
-        match response.result.ok_or(ClientError::Incomplete("a result"))? {
-            proto::submit_response::Result::Sequenced(sequenced) => {
-                let checked = receipt::check(&self.manifest, self.chain_id, id, &sequenced)?;
-                Ok(Submitted::Sequenced(Box::new(checked)))
-            }
-            proto::submit_response::Result::Refusal(refusal) => {
-                Ok(Submitted::Refused(receipt::check_refusal(&self.manifest, self.chain_id, id, &refusal)?))
-            }
-        }
+        let result = match response.result.ok_or(ClientError::Incomplete("a result"))? {
+            submit_response::Result::Sequenced(sequenced) => submit_result::Result::Sequenced(sequenced),
+            submit_response::Result::Refusal(refusal) => submit_result::Result::Refusal(refusal),
+        };
+        self.check(id, proto::SubmitResult { result: Some(result) })
     }
 
     /// The receipt of a transaction that was sequenced earlier, the transaction, and whether its batch is sealed.
@@ -268,7 +272,7 @@ impl Client {
         if TransactionId::of_body(&transaction.body) != id {
             return Err(ReceiptError::OtherTransaction.into());
         }
-        Ok((receipt::check(&self.manifest, self.chain_id, id, &sequenced)?, transaction, response.sealed))
+        Ok((receipt::check(&self.manifest, id, &sequenced)?, transaction, response.sealed))
     }
 
     /// A consent as it stands.
@@ -306,6 +310,64 @@ impl Client {
             let mut prover = self.prover.clone();
             let request = proto::GetBundleRequest { transaction_id: id.0.to_vec(), open_details };
             async move { Ok(prover.get_bundle(request).await?.into_inner().bundle) }
+        })
+        .await
+    }
+
+    /// A checkpoint that the prover signed: that of a size, or with 0 the newest. Empty where there is none yet.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn checkpoint(&self, size: u64) -> Result<String, ClientError> {
+        retry::until(&self.config.prover, self.config.deadline, || {
+            let mut prover = self.prover.clone();
+            let request = proto::GetCheckpointRequest { size };
+            async move { Ok(prover.get_checkpoint(request).await?.into_inner().checkpoint) }
+        })
+        .await
+    }
+
+    /// The RFC 6962 consistency path between two sizes of the history tree. Not checked.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn consistency_path(&self, old_size: u64, new_size: u64) -> Result<Vec<Hash>, ClientError> {
+        let answer = retry::until(&self.config.prover, self.config.deadline, || {
+            let mut prover = self.prover.clone();
+            let request = proto::GetConsistencyProofRequest { old_size, new_size };
+            async move { Ok(prover.get_consistency_proof(request).await?.into_inner()) }
+        })
+        .await?;
+        let hash = |bytes: &Vec<u8>| Hash::try_from(bytes.as_slice());
+        answer.path.iter().map(hash).collect::<Result<_, _>>().map_err(|_| ClientError::Incomplete("32-byte hashes"))
+    }
+
+    /// What the sequencer says about itself and its ledger.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ledger(&self) -> Result<proto::GetLedgerResponse, ClientError> {
+        retry::until(&self.config.sequencer, self.config.deadline, || {
+            let mut sequencer = self.sequencer.clone();
+            async move { Ok(sequencer.get_ledger(proto::GetLedgerRequest {}).await?.into_inner()) }
+        })
+        .await
+    }
+
+    /// Sealed batches from a number on: those of the past, then new ones, without end. Not checked: executing them again
+    /// (`assent-verify`) does that.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn batches(
+        &self,
+        from_batch: u64,
+    ) -> Result<tonic::Streaming<proto::StreamBatchesResponse>, ClientError> {
+        retry::until(&self.config.sequencer, self.config.deadline, || {
+            let mut sequencer = self.sequencer.clone().max_decoding_message_size(MAX_BATCH_MESSAGE);
+            async move {
+                Ok(sequencer.stream_batches(proto::StreamBatchesRequest { from_batch }).await?.into_inner())
+            }
         })
         .await
     }

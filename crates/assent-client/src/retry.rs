@@ -10,8 +10,8 @@ use crate::ClientError;
 
 /// First pause between two tries; it doubles up to the longest. Each is drawn evenly from zero up ("full jitter"), so that
 /// clients that were turned away together do not come back together.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Tries until it works, fails for good, or the deadline has passed.
 pub(crate) async fn until<T, F: Future<Output = Result<T, ClientError>>>(
@@ -47,7 +47,7 @@ pub(crate) async fn until<T, F: Future<Output = Result<T, ClientError>>>(
 
 /// Where the connection broke under the call, whatever code that was given: the node did not answer with an error, so trying
 /// again is right, and submitting again is safe.
-fn is_transient(status: &Status) -> bool {
+pub(crate) fn is_transient(status: &Status) -> bool {
     let answered = std::error::Error::source(status).is_none();
     !answered
         || matches!(
@@ -56,7 +56,7 @@ fn is_transient(status: &Status) -> bool {
         )
 }
 
-fn describe(status: &Status) -> String {
+pub(crate) fn describe(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut source = std::error::Error::source(status);
     while let Some(cause) = source {
@@ -66,7 +66,7 @@ fn describe(status: &Status) -> String {
     text
 }
 
-fn jitter(longest: Duration) -> Result<Duration, ClientError> {
+pub(crate) fn jitter(longest: Duration) -> Result<Duration, ClientError> {
     let share = u32::from_be_bytes(crate::random_bytes()?);
     Ok(longest.mul_f64(f64::from(share) / f64::from(u32::MAX)))
 }

@@ -50,6 +50,11 @@ pub enum Layout {
     SourceDocument = 0x2f,
     ProofBundle = 0x30,
     KeyId = 0x31,
+    Evidence = 0x32,
+    Batch = 0x33,
+    BatchesFile = 0x34,
+    ConsistencyProof = 0x35,
+    ReceiptFile = 0x36,
     /// Not hashed: rows of the databases.
     StoredRow = 0x40,
 }
@@ -165,6 +170,14 @@ impl Encoder {
     pub fn list<T>(self, items: &[T], each: impl FnMut(Self, &T) -> Self) -> Self {
         debug_assert!(u16::try_from(items.len()).is_ok());
         let start = self.u16(u16::try_from(items.len()).unwrap_or(u16::MAX));
+        items.iter().fold(start, each)
+    }
+
+    /// A four-byte count, then each item, where there may be more than a list holds. The caller has checked the limit.
+    #[must_use]
+    pub fn long_list<T>(self, items: &[T], each: impl FnMut(Self, &T) -> Self) -> Self {
+        debug_assert!(u32::try_from(items.len()).is_ok());
+        let start = self.u32(u32::try_from(items.len()).unwrap_or(u32::MAX));
         items.iter().fold(start, each)
     }
 
@@ -325,6 +338,23 @@ impl<'a> Decoder<'a> {
         mut each: impl FnMut(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>, DecodeError> {
         let count = usize::from(self.u16(what)?);
+        if count > limit {
+            return Err(DecodeError::invalid(what, format!("{count} items, at most {limit} are allowed")));
+        }
+        (0..count).map(|_| each(self)).collect()
+    }
+
+    /// A four-byte count, at most `limit`, and the items.
+    ///
+    /// # Errors
+    /// Those of the items; [`DecodeError::Invalid`] above the limit.
+    pub fn long_list<T>(
+        &mut self,
+        what: &'static str,
+        limit: usize,
+        mut each: impl FnMut(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let count = self.u32(what)? as usize;
         if count > limit {
             return Err(DecodeError::invalid(what, format!("{count} items, at most {limit} are allowed")));
         }

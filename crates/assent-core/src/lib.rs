@@ -28,6 +28,7 @@ pub mod manifest;
 pub mod note;
 pub mod outcome;
 pub mod policy;
+pub mod receipt;
 pub mod records;
 pub mod ruleset;
 pub mod seal;

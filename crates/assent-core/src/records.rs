@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a key is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 enum Kind {
     Account = 1,
@@ -27,7 +27,7 @@ enum Kind {
 }
 
 /// The key of a state record: a kind and 32 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StateKey {
     kind: Kind,
     id: Hash,

@@ -24,4 +24,7 @@ pub mod tiles;
 pub use batch::BatchTree;
 pub use compact::{CompactRange, CompactRangeError};
 pub use hash::{EMPTY_ROOT, Hash, leaf_hash, node_hash};
-pub use proof::{ConsistencyError, InclusionError, root_from_path, verify_consistency, verify_inclusion};
+pub use proof::{
+    ConsistencyError, InclusionError, root_from_path, roots_from_consistency_path, verify_consistency,
+    verify_inclusion,
+};

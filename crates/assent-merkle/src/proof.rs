@@ -126,14 +126,50 @@ pub fn verify_consistency(
     }
     // The walk starts at the largest complete subtree on the old right edge; where that is the whole old tree its hash is
     // the old root and not part of the path.
+    let (start, rest) = if old.is_power_of_two() {
+        (*old_root, path)
+    } else {
+        let (start, rest) = path.split_first().ok_or_else(wrong_length)?;
+        (*start, rest)
+    };
+    let (old_hash, new_hash) = walk_consistency(old, new, start, rest).ok_or_else(wrong_length)?;
+    if old_hash != *old_root {
+        return Err(ConsistencyError::OldRootMismatch);
+    }
+    if new_hash != *new_root {
+        return Err(ConsistencyError::NewRootMismatch);
+    }
+    Ok(())
+}
+
+/// The two roots that a *full* consistency path leads to: the path of [`verify_consistency`], which here always begins with
+/// the root of the largest complete subtree on the old right edge, also where that is the whole old tree.
+///
+/// Where the second root is one that somebody signed, collision resistance makes the first one *the* root of the first `old`
+/// leaves under it. If the same party has signed another root for size `old`, its history was rewritten.
+///
+/// # Errors
+/// [`ConsistencyError::Shrunk`] unless 0 < `old` < `new`; [`ConsistencyError::PathLength`].
+pub fn roots_from_consistency_path(
+    old: u64,
+    new: u64,
+    path: &[Hash],
+) -> Result<(Hash, Hash), ConsistencyError> {
+    if old == 0 || old >= new {
+        return Err(ConsistencyError::Shrunk { old, new });
+    }
+    let (start, rest) = path.split_first().ok_or(ConsistencyError::PathLength { found: 0 })?;
+    walk_consistency(old, new, *start, rest).ok_or(ConsistencyError::PathLength { found: path.len() })
+}
+
+/// Both roots of RFC 9162 §2.1.4.2, or `None` where the path has a wrong length. 0 < `old` < `new`.
+fn walk_consistency(old: u64, new: u64, start: Hash, path: &[Hash]) -> Option<(Hash, Hash)> {
     let skip = old.trailing_zeros();
     let (mut old_node, mut new_node) = ((old - 1) >> skip, (new - 1) >> skip);
-    let mut rest = path.iter();
-    let start = if old.is_power_of_two() { old_root } else { rest.next().ok_or_else(wrong_length)? };
-    let (mut old_hash, mut new_hash) = (*start, *start);
-    for sibling in rest {
+    let (mut old_hash, mut new_hash) = (start, start);
+    for sibling in path {
         if new_node == 0 {
-            return Err(wrong_length());
+            return None;
         }
         if old_node & 1 == 1 || old_node == new_node {
             old_hash = node_hash(sibling, &old_hash);
@@ -148,14 +184,5 @@ pub fn verify_consistency(
         old_node >>= 1;
         new_node >>= 1;
     }
-    if new_node != 0 {
-        return Err(wrong_length());
-    }
-    if old_hash != *old_root {
-        return Err(ConsistencyError::OldRootMismatch);
-    }
-    if new_hash != *new_root {
-        return Err(ConsistencyError::NewRootMismatch);
-    }
-    Ok(())
+    (new_node == 0).then_some((old_hash, new_hash))
 }

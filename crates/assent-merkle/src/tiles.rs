@@ -7,6 +7,8 @@
 //!
 //! [tlog-tiles]: https://c2sp.org/tlog-tiles
 
+use std::{collections::BTreeMap, convert::Infallible};
+
 use thiserror::Error;
 
 use crate::{
@@ -38,6 +40,30 @@ pub trait TileReader {
     /// # Errors
     /// Those of the storage.
     fn tile(&self, id: TileId) -> Result<Option<Vec<Hash>>, Self::Error>;
+}
+
+/// Tiles in memory: a tree over leaves that are all at hand.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryTiles(BTreeMap<TileId, Vec<Hash>>);
+
+impl MemoryTiles {
+    /// The tiles of the tree over these leaf hashes.
+    #[must_use]
+    pub fn of_leaves(leaves: &[Hash]) -> Self {
+        let (mut tiles, mut writer) = (BTreeMap::new(), TileWriter::default());
+        for leaf in leaves {
+            tiles.extend(writer.append(*leaf));
+        }
+        Self(tiles)
+    }
+}
+
+impl TileReader for MemoryTiles {
+    type Error = Infallible;
+
+    fn tile(&self, id: TileId) -> Result<Option<Vec<Hash>>, Infallible> {
+        Ok(self.0.get(&id).cloned())
+    }
 }
 
 /// Why a tree could not be opened or a proof not be made.
@@ -207,6 +233,23 @@ impl<'a, R: TileReader> TileProver<'a, R> {
         Ok(path)
     }
 
+    /// The inclusion path of a leaf that would be appended after the first `size` ones: the roots of their complete subtrees,
+    /// smallest first.
+    ///
+    /// # Errors
+    /// [`TileError::OutOfRange`]; storage errors.
+    pub fn path_of_next(&self, size: u64) -> Result<Vec<Hash>, TileError<R::Error>> {
+        self.check(0, size)?;
+        let mut path = Vec::new();
+        let mut end = size;
+        while end > 0 {
+            let width = 1 << end.trailing_zeros();
+            path.push(self.subtree(end - width, end)?);
+            end -= width;
+        }
+        Ok(path)
+    }
+
     /// The consistency path between the trees of the first `old` and the first `new` leaves (RFC 6962 §2.1.2).
     ///
     /// # Errors
@@ -216,10 +259,28 @@ impl<'a, R: TileReader> TileProver<'a, R> {
             return Err(TileError::OutOfRange { index: old, size: new, tree: self.size });
         }
         self.check(old, new)?;
-        let mut path = Vec::new();
         if old == 0 || old == new {
-            return Ok(path);
+            return Ok(Vec::new());
         }
+        let mut path = self.full_consistency_path(old, new)?;
+        if old.is_power_of_two() {
+            // It is the old root, which a verifier has.
+            path.remove(0);
+        }
+        Ok(path)
+    }
+
+    /// The same path as [`crate::roots_from_consistency_path`] reads it: it always begins with the largest complete subtree
+    /// on the old right edge.
+    ///
+    /// # Errors
+    /// [`TileError::OutOfRange`] unless 0 < `old` < `new` and the tree is as large; storage errors.
+    pub fn full_consistency_path(&self, old: u64, new: u64) -> Result<Vec<Hash>, TileError<R::Error>> {
+        if old == 0 || old >= new {
+            return Err(TileError::OutOfRange { index: old, size: new, tree: self.size });
+        }
+        self.check(old, new)?;
+        let mut path = Vec::new();
         let (mut start, mut end) = (0, new);
         // Until the old tree's right end falls on a subtree's.
         while old != end {
@@ -232,9 +293,7 @@ impl<'a, R: TileReader> TileProver<'a, R> {
                 start = middle;
             }
         }
-        if start > 0 {
-            path.push(self.subtree(start, end)?);
-        }
+        path.push(self.subtree(start, end)?);
         path.reverse();
         Ok(path)
     }

@@ -6,9 +6,10 @@ use assent_anchor::{AnchorStore, Anchorer};
 use assent_core::note::Checkpoint;
 use assent_merkle::tiles::TileProver;
 use assent_store::LedgerStore;
+use assent_verify::evidence::RootClaim;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{ProverError, Shared};
+use crate::{Duty, ProverError, Shared, halt};
 
 /// How often the node is asked for its best block.
 const POLL: Duration = Duration::from_millis(500);
@@ -35,8 +36,13 @@ pub(crate) async fn run(
     let mut compared = 0;
     let mut last_problem = String::new();
     loop {
-        let due = last_anchor.is_none_or(|at| at.elapsed() >= shared.config.anchor_interval);
-        let checkpoint = if due || anchorer.has_unconfirmed() { newest(&shared)? } else { None };
+        let checkpoint = match &shared.config.duty {
+            Duty::Prover { anchor_interval, .. } => {
+                let due = last_anchor.is_none_or(|at| at.elapsed() >= *anchor_interval);
+                if due || anchorer.has_unconfirmed() { newest(&shared)? } else { None }
+            }
+            Duty::Validator { .. } => None,
+        };
         match anchorer.step(checkpoint).await {
             Ok(made) => {
                 last_problem.clear();
@@ -49,7 +55,7 @@ pub(crate) async fn run(
                 let problem = error.to_string();
                 if problem != last_problem {
                     if error.is_transient() {
-                        tracing::warn!(%problem, "anchoring waits");
+                        tracing::warn!(%problem, "waiting for the base chain");
                     } else {
                         tracing::error!(%problem, "anchoring is STOPPED until someone acts");
                     }
@@ -79,7 +85,10 @@ fn compare_roots(shared: &Shared, from: usize) -> Result<usize, ProverError> {
         if own != root && shared.halted().is_none() {
             let (root, own) = (hex::encode(root), hex::encode(own));
             let why = format!("the base chain carries root {root} for size {size}, this history has {own}");
-            crate::follow::halt(shared, why);
+            match shared.anchors.proof(size.saturating_sub(1))? {
+                Some(proof) => halt::on_claim(shared, size, why, RootClaim::Anchored(proof.chain))?,
+                None => halt::halt(shared, why),
+            }
         }
         next += 1;
     }

@@ -23,6 +23,8 @@ pub(crate) enum BundleError {
     Unknown,
     #[error("the transaction is not in an anchored checkpoint yet; wait for its tier to be ANCHORED")]
     NotAnchored,
+    #[error("this validator does not hold the prover's checkpoint of size {0} yet, or the prover does not serve it")]
+    CheckpointNotHeld(u64),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -43,7 +45,7 @@ pub(crate) fn make(shared: &Shared, id: &TransactionId, open_details: bool) -> R
     let batch = store.batch(row.batch_number)?.ok_or(BundleError::Unknown)?;
     let header = BatchHeader::decode(&batch.header)?;
     let anchor = shared.anchors.proof(row.batch_number)?.ok_or(BundleError::NotAnchored)?;
-    let checkpoint = store.checkpoint(anchor.size)?.ok_or(BundleError::NotAnchored)?;
+    let checkpoint = store.checkpoint(anchor.size)?.ok_or(BundleError::CheckpointNotHeld(anchor.size))?;
     let record = store.record(row.position)?;
     let logged = record
         .transactions
@@ -77,9 +79,6 @@ pub(crate) fn make(shared: &Shared, id: &TransactionId, open_details: bool) -> R
         header_signature: batch.signature,
         history_path,
         checkpoint,
-        anchors: anchor.anchors,
-        block_index: anchor.block_index,
-        block_path: anchor.block_path,
-        headers: anchor.headers,
+        anchor: anchor.chain,
     })
 }

@@ -1,20 +1,20 @@
 //! Following the sequencer's batch stream.
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use assent_core::{ChainId, codec::sha256};
-use assent_proto::v1::{self as proto, sequencer_service_client::SequencerServiceClient};
+use assent_core::{ChainId, batch::BatchRecord, codec::sha256, note::Checkpoint};
+use assent_merkle::tiles::{TileProver, TileWriter};
+use assent_proto::v1::{
+    self as proto, prover_service_client::ProverServiceClient,
+    sequencer_service_client::SequencerServiceClient,
+};
+use assent_verify::evidence::{RecordProof, RootClaim};
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    ProverError, Shared,
-    reexecute::{BatchError, Follower, HaltReport},
+    Duty, ProverError, Shared, halt,
+    take_in::{BatchError, Follower},
 };
 
 /// Bytes of one message of the stream: a whole batch, with its entries.
@@ -112,6 +112,7 @@ async fn follow(
     };
     tracing::info!(from_batch, "following the sequencer");
     let mut last_progress = std::time::Instant::now();
+    let mut entries_then = follower.as_ref().map_or(0, Follower::next_sequence);
     loop {
         let message = tokio::select! {
             message = stream.message() => message,
@@ -133,69 +134,62 @@ async fn follow(
             (worker, batch, result)
         });
         let Ok((worker, batch, result)) = work.await else {
-            halt(shared, "the re-execution panicked".into());
+            halt::halt(shared, "the re-execution panicked".into());
             return Ok(Ended::Halted);
         };
         match result {
             Ok(checkpoint) => {
-                tracing::debug!(size = checkpoint.size, "checkpoint signed");
                 if last_progress.elapsed() >= PROGRESS {
-                    tracing::info!(batches = checkpoint.size, "re-executed");
-                    last_progress = std::time::Instant::now();
+                    let entries = worker.next_sequence();
+                    let rate = (entries - entries_then) as f64 / last_progress.elapsed().as_secs_f64();
+                    tracing::info!(batches = checkpoint.size, entries, "re-executed, {rate:.0} entries a second");
+                    (last_progress, entries_then) = (std::time::Instant::now(), entries);
                 }
                 shared.batches.send_replace(checkpoint.size);
+                if matches!(shared.config.duty, Duty::Prover { .. }) {
+                    shared.checkpointed.send_replace(checkpoint.size);
+                }
                 *follower = Some(worker);
             }
             Err(BatchError::Store(error)) => return Err(error.into()),
+            Err(BatchError::State(error)) => return Err(error.into()),
+            Err(BatchError::Unsigned(error)) => {
+                *follower = Some(worker);
+                return Ok(Ended::Disconnected(format!("what it sends is not what it signed: {error}")));
+            }
             Err(BatchError::Divergence(divergence)) => {
-                let number = *shared.batches.borrow();
-                report(shared, number, &batch, &divergence.to_string())?;
-                return Ok(Ended::Halted);
+                let endorsed = endorsement(shared, &batch).await;
+                let (shared, done) = (shared.clone(), Ended::Halted);
+                // Evidence holds the whole ledger: off the async threads.
+                let writing =
+                    tokio::task::spawn_blocking(move || halt::on_divergence(&shared, &batch, &divergence, endorsed));
+                return match writing.await {
+                    Ok(result) => result.map(|()| done),
+                    Err(_) => Ok(done),
+                };
             }
         }
     }
 }
 
-pub(crate) fn halt(shared: &Shared, why: String) {
-    tracing::error!(%why, "the prover has HALTED and signs nothing any more");
-    let mut halted = shared.halted.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-    *halted = Some(why);
-}
-
-/// Where the report of a halt is written. As long as it is there, the prover does not follow.
-pub(crate) fn report_path(database: &Path) -> PathBuf {
-    database.with_extension("halt-report.json")
-}
-
-/// Writes the report beside the database, whole, then halts.
-fn report(
-    shared: &Shared,
-    batch: u64,
-    sent: &proto::SealedBatch,
-    difference: &str,
-) -> Result<(), ProverError> {
-    let report = HaltReport {
-        chain_id: shared.config.manifest.chain_id().to_string(),
-        batch,
-        difference: difference.to_owned(),
-        header: hex::encode(&sent.header),
-        header_signature: hex::encode(&sent.signature),
-        log_records: sent.log_records.iter().map(hex::encode).collect(),
-        entries: sent.entries.iter().map(hex::encode).collect(),
-        explanation: "The sequencer sent this batch; its header and signature are as they came. Executing its log \
-                      records again gives something else. Keep this file: it may be evidence, and the prover signs \
-                      no checkpoint from this batch on as long as the file is here.",
-    };
-    let path = report_path(&shared.config.path);
-    let part = path.with_extension("part");
-    let write = || {
-        let bytes = serde_json::to_vec_pretty(&report).map_err(std::io::Error::other)?;
-        let mut file = std::fs::File::create(&part)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&part, &path)
-    };
-    write().map_err(|source| ProverError::Report { path: path.clone(), source })?;
-    halt(shared, format!("batch {batch}: {difference}; report: {}", path.display()));
-    Ok(())
+/// For a validator: the checkpoint in which the prover vouched for a wrong batch, if it did. The prover signs one with each
+/// batch, so the one that ends with this batch shows it.
+async fn endorsement(shared: &Shared, batch: &proto::SealedBatch) -> Option<RecordProof> {
+    let Duty::Validator { prover: Some(address) } = &shared.config.duty else { return None };
+    let number = *shared.batches.borrow();
+    let endpoint = Endpoint::from_shared(address.clone()).ok()?.timeout(Duration::from_secs(5));
+    let mut client = ProverServiceClient::new(endpoint.connect_lazy());
+    let request = proto::GetCheckpointRequest { size: number + 1 };
+    let note = client.get_checkpoint(request).await.ok()?.into_inner().checkpoint;
+    let manifest = &shared.config.manifest;
+    let checkpoint = Checkpoint::open(&note, &manifest.chain_id(), &manifest.prover_key).ok()?;
+    let record = BatchRecord::without_state(sha256(&batch.header));
+    let mut history = TileWriter::open(shared.store.as_ref(), number).ok()?;
+    history.append(record.leaf_hash());
+    if (history.size(), history.root()) != (checkpoint.size, checkpoint.root) {
+        return None;
+    }
+    // The last leaf's path: the roots of the complete subtrees before it, smallest first.
+    let path = TileProver::new(shared.store.as_ref(), number).path_of_next(number).ok()?;
+    Some(RecordProof { claim: RootClaim::Signed(note), record: record.encode(), path })
 }

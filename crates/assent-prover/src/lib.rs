@@ -1,18 +1,24 @@
-//! The prover: re-executes every batch, signs and anchors checkpoints, and proves what they contain.
+//! The prover and the validator: both execute every batch again.
 //!
-//! It believes the sequencer nothing that it can compute: every transaction's signature is checked, every log record
-//! executed again, and entries, header and effects compared byte for byte. At the first difference it halts for good, with
-//! a report beside its database; it signs nothing from there on.
+//! They believe the sequencer nothing that they can compute: every transaction's signature is checked, every log record
+//! executed again, and entries, header and effects compared byte for byte. A prover signs and anchors checkpoints over what
+//! it found right. A validator has no key: it compares the prover's checkpoints and anchors with its own history. At the
+//! first difference either halts for good, with a report and, where it is somebody's fault, evidence beside its database
+//! (`halt.rs`).
 //!
-//! Three tasks: one follows the batch stream (`follow.rs`), one the base chain (`anchoring.rs`), and the gRPC service reads
-//! what both have stored. What happens on a crash: a batch, its tiles and its signed checkpoint are one synced atomic write;
-//! following goes on after the last one.
+//! One task each: following the batch stream (`follow.rs`), the base chain (`anchoring.rs`), for a prover telling the
+//! sequencer (`report.rs`), for a validator watching the prover (`checkpoints.rs`). The gRPC service reads what they have
+//! stored. What happens on a crash: a batch, its tiles and its signed checkpoint are one synced atomic write; following goes
+//! on after the last one.
 
 mod anchoring;
 mod bundle;
+mod checkpoints;
 mod follow;
-mod reexecute;
+mod halt;
+mod report;
 mod service;
+mod take_in;
 mod tier;
 
 use std::{
@@ -28,28 +34,50 @@ use assent_store::{LedgerStore, Role, StoreError};
 use thiserror::Error;
 use tokio::sync::watch;
 
-pub use reexecute::Divergence;
+pub use assent_verify::replay::Divergence;
 pub use service::{MAX_RESPONSE_BYTES, ProverApi};
 
-/// How a prover runs.
+/// How a prover or validator runs.
 #[derive(Clone)]
 pub struct ProverConfig {
     /// Folder of its database.
     pub path: PathBuf,
     /// The ledger.
     pub manifest: Arc<GenesisManifest>,
-    /// Its key; must be the manifest's.
-    pub key: KeyPair,
+    /// What it does beside executing.
+    pub duty: Duty,
     /// The sequencer's gRPC address, such as `http://127.0.0.1:7420`.
     pub sequencer: String,
-    /// The base chain's JSON-RPC URL.
-    pub base_url: String,
-    /// How the ledger is anchored.
-    pub anchor: AnchorConfig,
-    /// Least time between two new anchors.
-    pub anchor_interval: Duration,
+    /// The base chain. A validator may do without; then it sees no anchors.
+    pub base: Option<BaseChain>,
     /// Blocks from an anchor's on at which it counts as confirmed.
     pub confirmations: u32,
+}
+
+/// What tells a prover from a validator.
+#[derive(Clone)]
+pub enum Duty {
+    /// Signs and anchors checkpoints.
+    Prover {
+        /// Its key; must be the manifest's.
+        key: KeyPair,
+        /// Least time between two new anchors.
+        anchor_interval: Duration,
+    },
+    /// Compares the prover's checkpoints with its own history.
+    Validator {
+        /// The prover's gRPC address. Without it only the batches and the anchors are checked.
+        prover: Option<String>,
+    },
+}
+
+/// Where the base chain is, and how the ledger is anchored on it.
+#[derive(Clone)]
+pub struct BaseChain {
+    /// The JSON-RPC URL.
+    pub url: String,
+    /// The anchors.
+    pub anchor: AnchorConfig,
 }
 
 /// Why a prover cannot start or must end.
@@ -64,8 +92,11 @@ pub enum ProverError {
     /// Storage.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The history tree cannot be opened.
-    #[error("the history tree cannot be opened: {0}")]
+    /// State.
+    #[error(transparent)]
+    State(#[from] assent_core::machine::StateError),
+    /// The history tree cannot be read.
+    #[error("the history tree cannot be read: {0}")]
     Tiles(#[from] TileError<StoreError>),
     /// Anchoring.
     #[error(transparent)]
@@ -78,6 +109,14 @@ pub enum ProverError {
     Address {
         /// Given.
         address: String,
+        /// Why.
+        problem: String,
+    },
+    /// A batch that was imported does not follow.
+    #[error("batch {number} does not follow: {problem}")]
+    Batch {
+        /// Its number.
+        number: u64,
         /// Why.
         problem: String,
     },
@@ -99,6 +138,8 @@ pub(crate) struct Shared {
     pub(crate) anchors: Arc<AnchorView>,
     /// Batches re-executed, as they grow.
     pub(crate) batches: watch::Sender<u64>,
+    /// Batches under a checkpoint of the prover, as they grow. For a prover the same.
+    pub(crate) checkpointed: watch::Sender<u64>,
     /// Why it halted. Set once.
     pub(crate) halted: RwLock<Option<String>>,
 }
@@ -109,11 +150,11 @@ impl Shared {
     }
 }
 
-/// An opened prover.
+/// An opened prover or validator.
 pub struct Prover {
     shared: Arc<Shared>,
-    follower: reexecute::Follower,
-    anchorer: assent_anchor::Anchorer,
+    follower: take_in::Follower,
+    anchorer: Option<assent_anchor::Anchorer>,
 }
 
 impl Prover {
@@ -122,29 +163,63 @@ impl Prover {
     /// # Errors
     /// [`ProverError`].
     pub fn open(config: ProverConfig) -> Result<Self, ProverError> {
-        if config.key.public() != config.manifest.prover_key {
-            return Err(ProverError::WrongKey);
-        }
-        let store = Arc::new(LedgerStore::open(&config.path, Role::Prover, &config.manifest.chain_id())?);
-        let follower = reexecute::Follower::open(config.manifest.clone(), config.key.clone(), store.clone())?;
-        let rpc = assent_anchor::rpc::BitcoinRpc::new(&config.base_url)?;
-        let anchorer = assent_anchor::Anchorer::open(
-            config.anchor.clone(),
-            rpc,
-            Arc::new(anchoring::Rows(store.clone())),
-        )?;
+        let (role, key) = match &config.duty {
+            Duty::Prover { key, .. } if key.public() != config.manifest.prover_key => {
+                return Err(ProverError::WrongKey);
+            }
+            Duty::Prover { key, .. } => (Role::Prover, Some(key.clone())),
+            Duty::Validator { .. } => (Role::Validator, None),
+        };
+        let store = Arc::new(LedgerStore::open(&config.path, role, &config.manifest.chain_id())?);
+        let follower = take_in::Follower::open(config.manifest.clone(), key, store.clone())?;
+        let rows = Arc::new(anchoring::Rows(store.clone()));
+        let anchorer = match &config.base {
+            Some(base) => {
+                let rpc = assent_anchor::rpc::BitcoinRpc::new(&base.url)?;
+                Some(assent_anchor::Anchorer::open(base.anchor.clone(), rpc, rows.clone())?)
+            }
+            None => None,
+        };
+        let anchors = anchorer.as_ref().map_or_else(|| AnchorView::empty(rows), assent_anchor::Anchorer::view);
         let shared = Arc::new(Shared {
-            anchors: anchorer.view(),
+            anchors,
             batches: watch::Sender::new(follower.next_batch()),
+            checkpointed: watch::Sender::new(store.newest_checkpoint()?.map_or(0, |(size, _)| size)),
             halted: RwLock::new(None),
             store,
             config,
         });
-        let report = follow::report_path(&shared.config.path);
+        let report = halt::report_path(&shared.config.path);
         if report.exists() {
-            follow::halt(&shared, format!("an earlier run halted, see {}", report.display()));
+            halt::halt(&shared, format!("an earlier run halted, see {}", report.display()));
         }
         Ok(Self { shared, follower, anchorer })
+    }
+
+    /// Takes in batches from files instead of from a sequencer, before [`Self::run`]. Gives the number of the next batch.
+    ///
+    /// # Errors
+    /// [`ProverError::Batch`], where it does not follow; everything before it is kept.
+    pub fn import(&mut self, batch: &assent_proto::v1::SealedBatch) -> Result<u64, ProverError> {
+        let number = self.follower.next_batch();
+        if let Some(why) = self.shared.halted() {
+            return Err(ProverError::Batch { number, problem: why });
+        }
+        let checkpoint = self.follower.take_in(batch).map_err(|error| match error {
+            take_in::BatchError::Store(error) => ProverError::Store(error),
+            other => ProverError::Batch { number, problem: other.to_string() },
+        })?;
+        self.shared.batches.send_replace(checkpoint.size);
+        if matches!(self.shared.config.duty, Duty::Prover { .. }) {
+            self.shared.checkpointed.send_replace(checkpoint.size);
+        }
+        Ok(checkpoint.size)
+    }
+
+    /// The number of the next batch, and of the next entry.
+    #[must_use]
+    pub fn next(&self) -> (u64, u64) {
+        (self.follower.next_batch(), self.follower.next_sequence())
     }
 
     /// What clients and auditors call.
@@ -159,9 +234,24 @@ impl Prover {
     /// [`ProverError`] where storage fails; a divergence is no error of the prover's: it halts, reports, and goes on serving
     /// what it has proven.
     pub async fn run(self, shutdown: watch::Receiver<bool>) -> Result<(), ProverError> {
-        let following = follow::run(self.shared.clone(), self.follower, shutdown.clone());
-        let anchoring = anchoring::run(self.shared, self.anchorer, shutdown);
-        tokio::try_join!(following, anchoring)?;
+        let Self { shared, follower, anchorer } = self;
+        let following = follow::run(shared.clone(), follower, shutdown.clone());
+        let anchoring = async {
+            match anchorer {
+                Some(anchorer) => anchoring::run(shared.clone(), anchorer, shutdown.clone()).await,
+                None => Ok(()),
+            }
+        };
+        let duty = async {
+            match shared.config.duty.clone() {
+                Duty::Prover { .. } => report::run(shared.clone(), shutdown.clone()).await,
+                Duty::Validator { prover: Some(address) } => {
+                    checkpoints::run(shared.clone(), address, shutdown.clone()).await
+                }
+                Duty::Validator { prover: None } => Ok(()),
+            }
+        };
+        tokio::try_join!(following, anchoring, duty)?;
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Code, Request, Response, Status};
 
 use crate::{
-    Shared,
+    Duty, Shared,
     bundle::{self, BundleError},
     tier,
 };
@@ -80,6 +80,7 @@ impl ProverService for ProverApi {
         let (sender, receiver) = mpsc::channel(WATCH_AHEAD);
         let api = self.clone();
         let (mut batches, mut anchors) = (self.shared.batches.subscribe(), self.shared.anchors.changes());
+        let mut checkpointed = self.shared.checkpointed.subscribe();
         tokio::spawn(async move {
             let mut last = None;
             loop {
@@ -96,9 +97,11 @@ impl ProverService for ProverApi {
                     }
                     Ok(_) => {}
                 }
-                // Batches matter only until the transaction is in one.
+                // Batches matter only until the transaction is in one, checkpoints until one covers it.
+                let covered = last.as_ref().is_some_and(|last| last.tier > proto::Tier::Sealed as i32);
                 tokio::select! {
                     changed = batches.changed(), if last.is_none() => if changed.is_err() { return },
+                    changed = checkpointed.changed(), if !covered => if changed.is_err() { return },
                     changed = anchors.changed() => if changed.is_err() { return },
                     () = sender.closed() => return,
                 }
@@ -122,6 +125,9 @@ impl ProverService for ProverApi {
                     BundleError::NotAnchored => {
                         errors::error(Code::FailedPrecondition, "NOT_ANCHORED", error.to_string())
                     }
+                    BundleError::CheckpointNotHeld(_) => {
+                        errors::error(Code::FailedPrecondition, "CHECKPOINT_NOT_HELD", error.to_string())
+                    }
                     other => internal(other),
                 })
             })
@@ -131,10 +137,19 @@ impl ProverService for ProverApi {
 
     async fn get_checkpoint(
         &self,
-        _: Request<proto::GetCheckpointRequest>,
+        request: Request<proto::GetCheckpointRequest>,
     ) -> Result<Response<proto::GetCheckpointResponse>, Status> {
-        let newest = self.blocking(|shared| shared.store.newest_checkpoint().map_err(internal)).await?;
-        let checkpoint = newest.map_or_else(String::new, |(_, note)| note);
+        let size = request.into_inner().size;
+        let found = self
+            .blocking(move |shared| match size {
+                0 => shared.store.newest_checkpoint().map(|found| Some(found.map_or(String::new(), |(_, note)| note))),
+                size => shared.store.checkpoint(size),
+            }.map_err(internal))
+            .await?;
+        let checkpoint = found.ok_or_else(|| {
+            let problem = format!("no checkpoint over {size} batches is held here");
+            errors::error(Code::FailedPrecondition, "CHECKPOINT_NOT_HELD", problem)
+        })?;
         Ok(Response::new(proto::GetCheckpointResponse { checkpoint }))
     }
 
@@ -174,6 +189,8 @@ impl ProverService for ProverApi {
                     base_height,
                     halted: shared.halted().unwrap_or_default(),
                     wallet_balance_sat,
+                    validator: matches!(shared.config.duty, Duty::Validator { .. }),
+                    checkpoint_size: *shared.checkpointed.borrow(),
                 })
             })
             .await?;

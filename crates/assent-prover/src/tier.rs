@@ -12,15 +12,18 @@ pub(crate) fn status(shared: &Shared, id: &TransactionId) -> Result<Option<TierS
     let Some(row) = shared.store.entry(seen.at.sequence)? else { return Ok(None) };
     let config = &shared.config;
     let mut status = TierStatus {
-        tier: Tier::Checkpointed as i32,
+        tier: Tier::Sealed as i32,
         sequence: row.entry.sequence,
         batch_number: row.batch_number,
-        // A checkpoint is signed with every batch.
-        checkpoint_size: row.batch_number + 1,
         required_depth: config.confirmations,
         network: config.manifest.base.name.clone(),
         ..TierStatus::default()
     };
+    if *shared.checkpointed.borrow() > row.batch_number {
+        status.tier = Tier::Checkpointed as i32;
+        // A checkpoint is signed with every batch.
+        status.checkpoint_size = row.batch_number + 1;
+    }
     if let Some(seal) = shared.anchors.first_over(row.batch_number) {
         let confirmed = seal.depth >= config.confirmations;
         status.tier = if confirmed { Tier::Confirmed } else { Tier::Anchored } as i32;

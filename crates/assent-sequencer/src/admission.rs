@@ -1,9 +1,12 @@
-//! Checking signatures in parallel, and handing on to the executor.
+//! Checking signatures in parallel, and handing on to the executor in the order of arrival.
+//!
+//! A gateway that opens an account and grants a consent in one stream relies on that order. Workers take batches from the
+//! queue, each with a ticket, check them side by side, and hand them on when it is their ticket's turn.
 
 use std::{
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::AtomicBool,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
@@ -11,7 +14,6 @@ use std::{
 };
 
 use assent_core::{
-    TransactionId,
     batch::RefusalReason,
     signature::verify_all,
     transaction::{Transaction, TransactionError},
@@ -32,7 +34,7 @@ pub(crate) enum Reply {
     /// Sequenced.
     Answer(Answer),
     /// Sequenced earlier; the answer is to be looked up.
-    Sequenced(TransactionId),
+    Sequenced,
     /// Refused, signed.
     Refusal { refusal: Vec<u8>, signature: [u8; 64], reason: RefusalReason },
     /// Not valid whatever the state.
@@ -61,13 +63,14 @@ pub(crate) fn start(
     // Neither channel can fill up: the service lets at most so many submissions in.
     let (admit, incoming) = sync_channel(capacity);
     let (verified, queue) = sync_channel(capacity);
-    let incoming = Arc::new(Mutex::new(incoming));
+    let incoming = Arc::new(Mutex::new(Incoming { queue: incoming, next_ticket: 0 }));
+    let turns = Arc::new(Turns::default());
     let workers = thread::available_parallelism().map_or(1, usize::from);
     for worker in 0..workers {
-        let (incoming, verified) = (incoming.clone(), verified.clone());
+        let (incoming, turns, verified) = (incoming.clone(), turns.clone(), verified.clone());
         thread::Builder::new()
             .name(format!("verify-{worker}"))
-            .spawn(move || verify_loop(&incoming, &verified))?;
+            .spawn(move || verify_loop(&incoming, &turns, &verified))?;
     }
     let (end, ended) = oneshot::channel();
     thread::Builder::new().name("executor".into()).spawn(move || {
@@ -78,21 +81,61 @@ pub(crate) fn start(
     Ok((admit, ended))
 }
 
-fn verify_loop(incoming: &Mutex<Receiver<Submission>>, verified: &SyncSender<Submission>) {
+/// What arrives, and the ticket of the next batch that a worker takes.
+struct Incoming {
+    queue: Receiver<Submission>,
+    next_ticket: u64,
+}
+
+/// Whose turn it is to hand on.
+#[derive(Default)]
+struct Turns {
+    current: Mutex<u64>,
+    changed: Condvar,
+}
+
+/// The right to hand on one batch after all before it. Dropping it passes the turn on, also where the worker panics.
+struct Ticket<'a> {
+    turns: &'a Turns,
+    number: u64,
+}
+
+impl Ticket<'_> {
+    fn wait(&self) {
+        // The lock guards a number that is only ever counted up.
+        let mut current = self.turns.current.lock().unwrap_or_else(PoisonError::into_inner);
+        while *current != self.number {
+            current = self.turns.changed.wait(current).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.wait();
+        *self.turns.current.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.turns.changed.notify_all();
+    }
+}
+
+fn verify_loop(incoming: &Mutex<Incoming>, turns: &Turns, verified: &SyncSender<Submission>) {
     loop {
         let mut batch = Vec::new();
-        {
+        let ticket = {
             // A worker that panicked left the receiver as it was.
-            let receiver = incoming.lock().unwrap_or_else(PoisonError::into_inner);
-            match receiver.recv() {
+            let mut incoming = incoming.lock().unwrap_or_else(PoisonError::into_inner);
+            match incoming.queue.recv() {
                 Ok(first) => batch.push(first),
                 Err(_) => return,
             }
-            batch.extend(std::iter::from_fn(|| receiver.try_recv().ok()).take(VERIFY_BATCH - 1));
-        }
+            batch.extend(std::iter::from_fn(|| incoming.queue.try_recv().ok()).take(VERIFY_BATCH - 1));
+            incoming.next_ticket += 1;
+            Ticket { turns, number: incoming.next_ticket - 1 }
+        };
         let checks: Vec<_> =
             batch.iter().map(|submission| submission.transaction.signature_check()).collect();
         let mut answers = verify_all(&checks.concat()).into_iter();
+        ticket.wait();
         for (submission, checks) in batch.into_iter().zip(checks) {
             // One answer for each signature of the transaction, in order.
             let bad = answers.by_ref().take(checks.len()).filter_map(Result::err).last();

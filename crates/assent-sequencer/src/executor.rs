@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use assent_core::{
@@ -30,6 +30,9 @@ use crate::{
 
 /// How often the executor looks whether it is to stop or a batch is due, when nothing comes in.
 const IDLE_TICK: Duration = Duration::from_millis(20);
+
+/// How often the log tells that no prover follows.
+const ALARM_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why a sequencer ended by itself: going on could contradict what it acknowledged.
 #[derive(Debug, Error)]
@@ -94,7 +97,7 @@ impl Executor {
         let epoch = store.begin_epoch()?;
         let mut executor = Self {
             machine: Machine::new(manifest.clone(), cursor.clone())?,
-            view: Arc::new(View::new(manifest, store.clone(), cursor.clone())),
+            view: Arc::new(View::new(manifest, store.clone(), cursor.clone(), config.retention)?),
             epoch,
             entries: Vec::new(),
             first_position: cursor.next_position,
@@ -132,7 +135,14 @@ impl Executor {
 
     /// Runs until it is told to stop, or must not go on.
     pub(crate) fn run(mut self, queue: &Receiver<Submission>, stop: &AtomicBool) -> Result<(), Halt> {
+        let mut last_alarm: Option<Instant> = None;
         loop {
+            if last_alarm.is_none_or(|at| at.elapsed() >= ALARM_INTERVAL) {
+                last_alarm = Some(Instant::now());
+                if let Some(alarm) = self.view.proven.alarm((self.config.clock)()) {
+                    tracing::error!("{alarm}");
+                }
+            }
             let first = match self.carried.take() {
                 Some(carried) => Some(carried),
                 None => match queue.recv_timeout(IDLE_TICK) {
@@ -249,7 +259,7 @@ impl Executor {
         let may_be_known =
             matches!(reason, RefusalReason::Duplicate | RefusalReason::Expired | RefusalReason::ExpiryTooFar);
         if may_be_known && self.view.contains(&id)? {
-            return Ok(Pending::Known(Reply::Sequenced(id)));
+            return Ok(Pending::Known(Reply::Sequenced));
         }
         let sequence = self.machine.cursor().next_sequence + in_group.len() as u64;
         let refusal = Refusal {
@@ -322,7 +332,7 @@ impl Executor {
                 checkpoint: None,
             };
             self.store.store_sealed(&write, false)?;
-            self.view.sealed(&sealed.cursor);
+            self.view.sealed(&sealed.header, &sealed.cursor);
             self.entries.clear();
             self.first_position = sealed.cursor.next_position;
             tracing::debug!(

@@ -14,12 +14,17 @@
 mod admission;
 mod answer;
 mod executor;
+mod proven;
 pub mod service;
+mod submit;
 mod view;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, RwLock},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,10 +34,12 @@ use assent_core::{
 };
 use assent_store::StoreError;
 use thiserror::Error;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use executor::Halt;
+pub use proven::Retention;
 pub use service::SequencerApi;
+pub use submit::{MAX_MANY, STREAM_WINDOW};
 
 /// Submissions that may be under way at once. At the largest body they hold 256 MiB; at 20,000 a second, a fifth of a
 /// second's work, so that a full queue still answers within the usual deadlines.
@@ -71,6 +78,8 @@ pub struct SequencerConfig {
     pub seal: SealPolicy,
     /// Submissions that may be under way at once; [`QUEUE_CAPACITY`] unless there is a reason.
     pub queue_capacity: usize,
+    /// How far it goes on without a prover.
+    pub retention: Retention,
     /// Whether the operator confirms one step of time above the limit.
     pub accept_time_step: bool,
     /// Base blocks to cite.
@@ -111,7 +120,8 @@ pub enum OpenError {
 /// A running sequencer. Dropping it without [`Sequencer::shut_down`] leaves the threads to end with the process.
 pub struct Sequencer {
     api: SequencerApi,
-    stop: Arc<std::sync::atomic::AtomicBool>,
+    stop: Arc<AtomicBool>,
+    stop_streams: watch::Sender<bool>,
     ended: oneshot::Receiver<Result<(), Halt>>,
 }
 
@@ -127,10 +137,19 @@ impl Sequencer {
         check_seal(&config).map_err(OpenError::Seal)?;
         let executor = executor::Executor::open(&config)?;
         let view = executor.view();
-        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
         let (admit, ended) = admission::start(executor, config.queue_capacity, stop.clone())?;
-        let api = SequencerApi::new(config.manifest, view, admit, config.queue_capacity);
-        Ok(Self { api, stop, ended })
+        let (stop_streams, streams_stop) = watch::channel(false);
+        let api = SequencerApi {
+            manifest: config.manifest,
+            view,
+            admit,
+            places: Arc::new(Semaphore::new(config.queue_capacity)),
+            capacity: config.queue_capacity,
+            clock: config.clock,
+            stop: streams_stop,
+        };
+        Ok(Self { api, stop, stop_streams, ended })
     }
 
     /// What clients and followers call.
@@ -153,13 +172,19 @@ impl Sequencer {
         }
     }
 
+    /// Ends all streams, so that a server can end; what was submitted goes on.
+    pub fn end_streams(&self) {
+        self.stop_streams.send_replace(true);
+    }
+
     /// Ends after the group that is being committed. Everything acknowledged is on disk at any time, so there is nothing
     /// else to wait for.
     ///
     /// # Errors
     /// The [`Halt`] with which the executor ended, if it did so by itself.
     pub async fn shut_down(self) -> Result<(), Halt> {
-        self.stop.store(true, std::sync::atomic::Ordering::Release);
+        self.end_streams();
+        self.stop.store(true, Ordering::Release);
         let Self { api, ended, .. } = self;
         drop(api);
         ended.await.unwrap_or(Ok(()))

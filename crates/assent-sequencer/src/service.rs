@@ -5,27 +5,22 @@ use std::{pin::Pin, sync::Arc};
 use assent_core::{
     AccountId, TransactionId,
     manifest::GenesisManifest,
+    note::Checkpoint,
     records::{AccountRecord, ConsentRecord, Record, StateKey, SubjectConsents},
     terms::ConsentTerms,
-    transaction::{Transaction, TransactionError},
 };
 use assent_proto::{
     errors,
     v1::{self as proto, sequencer_service_server::SequencerService},
 };
-use assent_store::StoreError;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::{
-    RETRY_AFTER,
-    admission::{Admit, Reply, Submission},
-    view::View,
-};
+use crate::{Clock, admission::Admit, submit::{stopping, told_to_stop}, view::View};
 
-/// Bytes of one request message: the largest body, its authorization and the framing.
-pub const MAX_REQUEST_BYTES: usize = 2 * assent_core::limits::MAX_BODY_BYTES;
+/// Bytes of one request message: the most that SubmitMany takes.
+pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of one response message: a whole batch with its entries.
 pub const MAX_RESPONSE_BYTES: usize = 3 * assent_core::limits::MAX_BATCH_BYTES as usize;
 /// Batches that wait for one slow follower; more are read from disk when it asks for them.
@@ -34,25 +29,19 @@ const STREAM_AHEAD: usize = 2;
 /// What clients and followers of a sequencer call, over gRPC or in the same process.
 #[derive(Clone)]
 pub struct SequencerApi {
-    manifest: Arc<GenesisManifest>,
-    view: Arc<View>,
-    admit: Admit,
-    places: Arc<Semaphore>,
-    capacity: usize,
+    pub(crate) manifest: Arc<GenesisManifest>,
+    pub(crate) view: Arc<View>,
+    pub(crate) admit: Admit,
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) capacity: usize,
+    pub(crate) clock: Clock,
+    /// True once the sequencer is told to stop: streams end then.
+    pub(crate) stop: watch::Receiver<bool>,
 }
 
-fn internal(error: impl std::error::Error + 'static) -> Status {
+pub(crate) fn internal(error: impl std::error::Error + 'static) -> Status {
     tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
     errors::error(Code::Internal, "INTERNAL", "the node could not read its own data; its log says more")
-}
-
-fn invalid(error: TransactionError) -> Status {
-    match &error {
-        TransactionError::Field { field, problem } => {
-            errors::field_error(error.reason(), field, problem.as_str())
-        }
-        other => errors::error(Code::InvalidArgument, other.reason(), other.to_string()),
-    }
 }
 
 fn id_of(field: &str, bytes: &[u8]) -> Result<[u8; 32], Status> {
@@ -61,66 +50,13 @@ fn id_of(field: &str, bytes: &[u8]) -> Result<[u8; 32], Status> {
     })
 }
 
-fn not_found(reason: &str, what: &str) -> Status {
+pub(crate) fn not_found(reason: &str, what: &str) -> Status {
     errors::error(Code::NotFound, reason, format!("no {what} with this id has been sequenced"))
 }
 
 impl SequencerApi {
-    pub(crate) fn new(
-        manifest: Arc<GenesisManifest>,
-        view: Arc<View>,
-        admit: Admit,
-        capacity: usize,
-    ) -> Self {
-        Self { manifest, view, admit, places: Arc::new(Semaphore::new(capacity)), capacity }
-    }
-
     pub(crate) fn sealed_batches(&self) -> watch::Receiver<u64> {
         self.view.sealed_batches()
-    }
-
-    async fn submit_one(&self, signed: &proto::SignedTransaction) -> Result<proto::SubmitResponse, Status> {
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            return Err(errors::retry_later(
-                Code::ResourceExhausted,
-                "QUEUE_FULL",
-                format!("{} submissions are under way already", self.capacity),
-                RETRY_AFTER,
-            ));
-        };
-        let transaction = Transaction::decode(&self.manifest.chain_id(), signed).map_err(invalid)?;
-        let (reply, answered) = oneshot::channel();
-        let stopping =
-            || errors::retry_later(Code::Unavailable, "STOPPING", "the node is stopping", RETRY_AFTER);
-        self.admit.try_send(Submission { transaction, reply, _place: place }).map_err(|_| stopping())?;
-        match answered.await.map_err(|_| stopping())? {
-            Reply::Invalid(error) => Err(invalid(error)),
-            Reply::TimeStep(message) => {
-                Err(errors::retry_later(Code::Unavailable, "TIME_STEP", message, 10 * RETRY_AFTER))
-            }
-            reply @ (Reply::Answer(_) | Reply::Sequenced(_)) => {
-                let answer = match reply {
-                    Reply::Sequenced(id) => {
-                        self.blocking(move |api| api.view.find(&id).map_err(internal)).await?
-                    }
-                    Reply::Answer(answer) => Some(answer),
-                    _ => None,
-                };
-                let sequenced = answer
-                    .and_then(|answer| answer.to_proto())
-                    .ok_or_else(|| not_found("TRANSACTION_NOT_FOUND", "transaction"))?;
-                Ok(proto::SubmitResponse {
-                    result: Some(proto::submit_response::Result::Sequenced(sequenced)),
-                })
-            }
-            Reply::Refusal { refusal, signature, reason } => Ok(proto::SubmitResponse {
-                result: Some(proto::submit_response::Result::Refusal(proto::SignedRefusal {
-                    refusal,
-                    signature: signature.to_vec(),
-                    message: reason.to_string(),
-                })),
-            }),
-        }
     }
 
     fn record<R: Record>(&self, key: StateKey) -> Result<Option<R>, Status> {
@@ -129,7 +65,7 @@ impl SequencerApi {
     }
 
     /// Runs a look-up that may touch the disk off the async threads.
-    async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
@@ -138,19 +74,9 @@ impl SequencerApi {
     }
 }
 
-/// A sealed batch as followers get it, or `None` where there is none yet.
-fn sealed_batch(view: &View, number: u64) -> Result<Option<proto::SealedBatch>, StoreError> {
-    let store = &view.store;
-    let Some(batch) = store.batch(number)? else { return Ok(None) };
-    let header = assent_core::batch::BatchHeader::decode(&batch.header)
-        .map_err(|source| StoreError::Corrupt { family: "batches", key: number.to_string(), source })?;
-    let entries = store.entries_while(header.first_sequence, |row| row.batch_number == number)?;
-    Ok(Some(proto::SealedBatch {
-        header: batch.header,
-        signature: batch.signature.to_vec(),
-        log_records: store.encoded_records(batch.first_position, batch.record_count)?,
-        entries: entries.iter().map(|row| row.entry.encode()).collect(),
-    }))
+/// Waits until a batch is sealed. False where none will be any more.
+async fn sealed_past(sealed: &mut watch::Receiver<u64>, number: u64) -> bool {
+    sealed.wait_for(|count| *count > number).await.is_ok()
 }
 
 #[tonic::async_trait]
@@ -159,11 +85,42 @@ impl SequencerService for SequencerApi {
         &self,
         request: Request<proto::SubmitRequest>,
     ) -> Result<Response<proto::SubmitResponse>, Status> {
-        let signed = request
-            .into_inner()
-            .transaction
-            .ok_or_else(|| errors::field_error("FIELD_INVALID", "transaction", "missing"))?;
-        Ok(Response::new(self.submit_one(&signed).await?))
+        Ok(Response::new(self.submit_one(request.into_inner().transaction.as_ref()).await?))
+    }
+
+    async fn submit_many(
+        &self,
+        request: Request<proto::SubmitManyRequest>,
+    ) -> Result<Response<proto::SubmitManyResponse>, Status> {
+        Ok(Response::new(self.submit_all(&request.into_inner().transactions).await?))
+    }
+
+    type SubmitStreamStream =
+        Pin<Box<dyn Stream<Item = Result<proto::SubmitStreamResponse, Status>> + Send>>;
+
+    async fn submit_stream(
+        &self,
+        request: Request<Streaming<proto::SubmitStreamRequest>>,
+    ) -> Result<Response<Self::SubmitStreamStream>, Status> {
+        Ok(Response::new(Box::pin(self.submit_all_of(request.into_inner()))))
+    }
+
+    async fn report_checkpoint(
+        &self,
+        request: Request<proto::ReportCheckpointRequest>,
+    ) -> Result<Response<proto::ReportCheckpointResponse>, Status> {
+        let note = request.into_inner().checkpoint;
+        let proven_batches = self
+            .blocking(move |api| {
+                let (chain, key) = (api.manifest.chain_id(), &api.manifest.prover_key);
+                let checkpoint = Checkpoint::open(&note, &chain, key).map_err(|error| {
+                    errors::field_error("CHECKPOINT_INVALID", "checkpoint", error.to_string())
+                })?;
+                let (view, sealed) = (&api.view, api.view.cursor().next_batch);
+                view.proven.report(&view.store, sealed, &checkpoint).map_err(internal)
+            })
+            .await?;
+        Ok(Response::new(proto::ReportCheckpointResponse { proven_batches }))
     }
 
     async fn get_transaction(
@@ -206,15 +163,19 @@ impl SequencerService for SequencerApi {
         }
         let (sender, receiver) = mpsc::channel(STREAM_AHEAD);
         // The task holds no way to submit, and ends as soon as nobody receives.
-        let view = self.view.clone();
+        let (view, mut stop) = (self.view.clone(), self.stop.clone());
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     () = sender.closed() => return,
-                    waited = sealed.wait_for(|count| *count > number) => if waited.is_err() { return },
+                    () = told_to_stop(&mut stop) => {
+                        let _ = sender.send(Err(stopping())).await;
+                        return;
+                    }
+                    more = sealed_past(&mut sealed, number) => if !more { return },
                 }
                 let view = view.clone();
-                let batch = tokio::task::spawn_blocking(move || sealed_batch(&view, number)).await;
+                let batch = tokio::task::spawn_blocking(move || view.store.sealed_batch(number)).await;
                 let message = match batch {
                     Ok(Ok(Some(batch))) => Ok(proto::StreamBatchesResponse { batch: Some(batch) }),
                     Ok(Ok(None)) => Err(not_found("BATCH_OUT_OF_RANGE", "batch")),
@@ -236,12 +197,15 @@ impl SequencerService for SequencerApi {
         _: Request<proto::GetLedgerRequest>,
     ) -> Result<Response<proto::GetLedgerResponse>, Status> {
         let cursor = self.view.cursor();
+        let (proven_batches, unproven_since_ms) = self.view.proven.get();
         Ok(Response::new(proto::GetLedgerResponse {
             manifest: self.manifest.encode(),
             next_sequence: cursor.next_sequence,
             sealed_batches: cursor.next_batch,
             time_ms: cursor.time_ms,
             version: concat!("assent ", env!("CARGO_PKG_VERSION")).to_owned(),
+            proven_batches,
+            unproven_since_ms,
         }))
     }
 

@@ -7,6 +7,7 @@ use std::{
 
 use assent_core::{
     ChainId, Hash, TransactionId,
+    batch::BatchHeader,
     log::LoggedTransaction,
     machine::{Cursor, GroupOutput, StateError, StateRead},
     manifest::GenesisManifest,
@@ -15,7 +16,10 @@ use assent_core::{
 use assent_store::{LedgerStore, StoreError};
 use tokio::sync::watch;
 
-use crate::answer::{Answer, Group};
+use crate::{
+    answer::{Answer, Group},
+    proven::{Proven, Retention},
+};
 
 /// The open batch: groups that are on disk but not stored as a batch yet.
 struct Open {
@@ -32,18 +36,25 @@ pub(crate) struct View {
     key_id: Hash,
     open: RwLock<Open>,
     sealed: watch::Sender<u64>,
+    pub(crate) proven: Proven,
 }
 
 impl View {
-    pub(crate) fn new(manifest: Arc<GenesisManifest>, store: Arc<LedgerStore>, cursor: Cursor) -> Self {
-        Self {
+    pub(crate) fn new(
+        manifest: Arc<GenesisManifest>,
+        store: Arc<LedgerStore>,
+        cursor: Cursor,
+        retention: Retention,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            proven: Proven::open(&store, retention, cursor.next_batch)?,
             chain_id: manifest.chain_id(),
             key_id: manifest.sequencer_key.key_id(),
             sealed: watch::Sender::new(cursor.next_batch),
             open: RwLock::new(Open { transactions: BTreeMap::new(), state: BTreeMap::new(), cursor }),
             manifest,
             store,
-        }
+        })
     }
 
     fn open(&self) -> std::sync::RwLockReadGuard<'_, Open> {
@@ -63,13 +74,14 @@ impl View {
     }
 
     /// The batch is in the store now: the open maps start again.
-    pub(crate) fn sealed(&self, cursor: &Cursor) {
+    pub(crate) fn sealed(&self, header: &BatchHeader, cursor: &Cursor) {
         {
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
             open.transactions.clear();
             open.state.clear();
             open.cursor = cursor.clone();
         }
+        self.proven.sealed(header);
         self.sealed.send_replace(cursor.next_batch);
     }
 

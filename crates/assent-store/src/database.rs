@@ -21,6 +21,8 @@ pub enum Role {
     Sequencer,
     /// The prover's.
     Prover,
+    /// A validator's.
+    Validator,
 }
 
 impl Role {
@@ -28,6 +30,7 @@ impl Role {
         match self {
             Self::Sequencer => "sequencer",
             Self::Prover => "prover",
+            Self::Validator => "validator",
         }
     }
 }

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use assent_core::{
     ChainId, Hash, TransactionId,
+    batch::BatchHeader,
     log::LogRecord,
     machine::{Cursor, SealedBatch, StateError, StateRead},
     manifest::GenesisManifest,
     records::{Record, SeenTransaction, StateKey, StateValue},
 };
 use assent_merkle::tiles::{TileId, TileReader};
+use assent_proto::v1::SealedBatch as SealedBatchMessage;
 
 use crate::{
     database::{Database, Family, Role, StoreError, Writes},
@@ -205,6 +207,42 @@ impl LedgerStore {
         if sync { db.write_synced(writes) } else { db.write(writes) }
     }
 
+    /// A sealed batch as followers get it and exports keep it, or `None` where there is none yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Missing`].
+    pub fn sealed_batch(&self, number: u64) -> Result<Option<SealedBatchMessage>, StoreError> {
+        let Some(batch) = self.batch(number)? else { return Ok(None) };
+        let header = BatchHeader::decode(&batch.header)
+            .map_err(|source| Database::corrupt(Family::Batches, &number.to_be_bytes(), source))?;
+        let entries = self.entries_while(header.first_sequence, |row| row.batch_number == number)?;
+        Ok(Some(SealedBatchMessage {
+            header: batch.header,
+            signature: batch.signature.to_vec(),
+            log_records: self.encoded_records(batch.first_position, batch.record_count)?,
+            entries: entries.iter().map(|row| row.entry.encode()).collect(),
+        }))
+    }
+
+    /// Batches that the prover is known to have checkpointed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn proven_batches(&self) -> Result<u64, StoreError> {
+        let found = self.database.get(Family::Meta, b"proven")?;
+        Ok(found.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
+    }
+
+    /// Remembers it. Not synced: after a crash the prover reports again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_proven_batches(&self, batches: u64) -> Result<(), StoreError> {
+        let mut writes = Writes::default();
+        self.database.put(&mut writes, Family::Meta, b"proven", &batches.to_be_bytes());
+        self.database.write(writes)
+    }
+
     /// A batch.
     ///
     /// # Errors
@@ -285,6 +323,16 @@ impl LedgerStore {
     pub fn checkpoint(&self, size: u64) -> Result<Option<String>, StoreError> {
         let note = self.database.get(Family::Checkpoints, &size.to_be_bytes())?;
         Ok(note.map(|note| String::from_utf8_lossy(&note).into_owned()))
+    }
+
+    /// Keeps a checkpoint that the prover signed, by its size, on disk.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_checkpoint(&self, size: u64, note: &str) -> Result<(), StoreError> {
+        let mut writes = Writes::default();
+        self.database.put(&mut writes, Family::Checkpoints, &size.to_be_bytes(), note.as_bytes());
+        self.database.write_synced(writes)
     }
 
     /// A value of the anchoring family.

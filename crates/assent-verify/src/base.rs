@@ -3,6 +3,7 @@
 use assent_core::{
     Hash,
     anchor::{ANCHOR_BYTES, AnchorPayload},
+    codec::{DecodeError, Decoder, Encoder},
     manifest::{BaseNetwork, OutPoint},
 };
 use bitcoin::{
@@ -13,6 +14,53 @@ use bitcoin::{
     opcodes::all::OP_RETURN,
 };
 use thiserror::Error;
+
+use crate::file::{read_path, write_path};
+
+/// Anchors from the manifest's outpoint to the last one of a proof.
+pub const MAX_ANCHORS: usize = 200_000;
+/// Bytes of one anchor transaction without witnesses: an input for the seal and some for fees.
+pub const MAX_ANCHOR_TX_BYTES: usize = 10_000;
+/// Base-chain headers: the anchor's block and those above it.
+pub const MAX_HEADERS: usize = 2_016;
+
+/// A chain of anchors from the manifest's outpoint, the last of which is in a block of the base chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AnchorChain {
+    /// Anchor transactions without witnesses, from the manifest's outpoint on.
+    pub transactions: Vec<Vec<u8>>,
+    /// Index of the last one in its block.
+    pub block_index: u32,
+    /// From the last one to its block's Merkle root.
+    pub block_path: Vec<Hash>,
+    /// Base-chain headers: the last anchor's block, and those above it.
+    pub headers: Vec<[u8; 80]>,
+}
+
+impl AnchorChain {
+    /// Within another layout.
+    #[must_use]
+    pub fn write(&self, encoder: Encoder) -> Encoder {
+        let encoder = encoder.long_list(&self.transactions, |e, transaction| e.long(transaction));
+        write_path(encoder.u32(self.block_index), &self.block_path)
+            .list(&self.headers, |e, header| e.fixed(header))
+    }
+
+    /// Reads what [`Self::write`] wrote.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn read(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            transactions: d.long_list("anchors", MAX_ANCHORS, |d| {
+                d.long("anchor transaction", MAX_ANCHOR_TX_BYTES).map(<[u8]>::to_vec)
+            })?,
+            block_index: d.u32("block index")?,
+            block_path: read_path(d, "block path")?,
+            headers: d.list("base-chain headers", MAX_HEADERS, |d| d.array("base-chain header"))?,
+        })
+    }
+}
 
 /// Why a base-chain part of a proof is refused.
 #[derive(Debug, Error)]

@@ -8,17 +8,20 @@ use assent_core::{
     note::{Checkpoint, NoteError},
     outcome::{Detail, Entry, OutcomeKind, OutcomeLeaf, outcome_root},
     policy::Reason,
+    receipt::ReceiptError,
     ruleset::RulesetError,
     signature::SignatureError,
     transaction::{Act, RevokeBy, Transaction, TransactionError},
 };
-use assent_merkle::{InclusionError, verify_inclusion};
+use assent_merkle::{ConsistencyError, InclusionError, verify_inclusion};
 use assent_proto::v1 as proto;
 use thiserror::Error;
 
 use crate::{
-    base::{self, BaseError},
-    bundle::{Bundle, MAGIC, ReadError},
+    base::{self, AnchorChain, BaseError},
+    bundle::Bundle,
+    file::ReadError,
+    replay::Divergence,
     report::{Facts, Report},
 };
 
@@ -115,6 +118,18 @@ pub enum CheckError {
     PinnedBlock,
     #[error("the headers stand for less work than demanded")]
     LeastWork,
+    #[error("the receipt: {0}")]
+    Receipt(ReceiptError),
+    #[error("the path between the two checkpoints: {0}")]
+    Consistency(ConsistencyError),
+    #[error("the file names batches that do not lead to what it accuses: {0}")]
+    Batches(String),
+    #[error("executing the batches again gives what the sequencer signed: nothing is wrong with them")]
+    NothingWrong,
+    #[error("batch {batch}, not the last one, is the first that does not follow: {divergence}")]
+    EarlierBatch { batch: u64, divergence: Box<Divergence> },
+    #[error("the statements in the file do not contradict each other: {0}")]
+    NoContradiction(&'static str),
     #[error("the file's digest does not match: it was damaged after it was made")]
     FileDigest,
 }
@@ -162,6 +177,12 @@ impl CheckError {
             Self::BlockInclusion(_) => "block-inclusion",
             Self::PinnedBlock => "pinned-block",
             Self::LeastWork => "least-work",
+            Self::Receipt(_) => "receipt",
+            Self::Consistency(_) => "consistency",
+            Self::Batches(_) => "batches",
+            Self::NothingWrong => "nothing-wrong",
+            Self::EarlierBatch { .. } => "earlier-batch",
+            Self::NoContradiction(_) => "no-contradiction",
             Self::FileDigest => "file-digest",
         }
     }
@@ -178,33 +199,46 @@ pub enum VerifyError {
     Check(#[from] CheckError),
 }
 
+/// Compares the digest at the end of a file. Last, so that a changed byte is named by the check that it breaks.
+pub(crate) fn check_digest(file: &[u8], digest: Hash) -> Result<(), CheckError> {
+    let content = file.len().checked_sub(32).and_then(|end| file.get(..end)).unwrap_or_default();
+    if sha256(content) == digest { Ok(()) } else { Err(CheckError::FileDigest) }
+}
+
 /// Checks a bundle file against the pins.
 ///
 /// # Errors
 /// [`VerifyError::Read`] where it is no bundle, [`VerifyError::Check`] naming the first check that failed.
 pub fn verify_bundle(file: &[u8], pins: &Pins) -> Result<Report, VerifyError> {
     let (bundle, digest) = Bundle::decode(file)?;
-    let mut facts = check_ledger(&bundle, pins)?;
+    let ledger = check_ledger(&bundle.manifest, pins)?;
+    let mut facts = Facts::new(ledger.chain_id, ledger.manifest, ledger.network);
     check_transaction(&bundle, &mut facts)?;
     check_batch(&bundle, &mut facts)?;
     check_history(&bundle, &mut facts)?;
     check_base(&bundle, pins, &mut facts)?;
-    debug_assert!(file.starts_with(MAGIC));
-    if sha256(&file[..file.len() - 32]) != digest {
-        return Err(CheckError::FileDigest.into());
-    }
+    check_digest(file, digest)?;
     Ok(Report::of(facts, pins))
 }
 
-fn check_ledger(bundle: &Bundle, pins: &Pins) -> Result<Facts, CheckError> {
-    let manifest = GenesisManifest::decode(&bundle.manifest).map_err(CheckError::Manifest)?;
-    let chain_id = ChainId(sha256(&bundle.manifest));
+/// The ledger that a file is about.
+#[derive(Clone, Debug)]
+pub(crate) struct Ledger {
+    pub(crate) chain_id: ChainId,
+    pub(crate) manifest: GenesisManifest,
+    pub(crate) network: bitcoin::Network,
+}
+
+/// Reads the manifest, compares the pin, and looks whether this program knows its rules and its base chain.
+pub(crate) fn check_ledger(manifest: &[u8], pins: &Pins) -> Result<Ledger, CheckError> {
+    let chain_id = ChainId(sha256(manifest));
+    let manifest = GenesisManifest::decode(manifest).map_err(CheckError::Manifest)?;
     if let Some(pinned) = pins.chain_id.filter(|pinned| *pinned != chain_id) {
         return Err(CheckError::ChainId { pinned, found: chain_id });
     }
     manifest.ruleset().map_err(CheckError::Ruleset)?;
     let network = base::network(&manifest.base).map_err(CheckError::BaseNetwork)?;
-    Ok(Facts::new(chain_id, manifest, network))
+    Ok(Ledger { chain_id, manifest, network })
 }
 
 fn check_transaction(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckError> {
@@ -326,17 +360,27 @@ fn check_details(bundle: &Bundle, leaves: &[OutcomeLeaf]) -> Result<Vec<Detail>,
         .collect()
 }
 
-fn check_batch(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckError> {
-    let header = BatchHeader::decode(&bundle.header).map_err(CheckError::Header)?;
-    let manifest = &facts.manifest;
-    if header.chain_id != facts.chain_id {
+/// That a header is of this ledger and by its sequencer's key.
+pub(crate) fn check_header_ledger(
+    header: &BatchHeader,
+    chain_id: ChainId,
+    manifest: &GenesisManifest,
+) -> Result<(), CheckError> {
+    if header.chain_id != chain_id {
         return Err(CheckError::HeaderChain { found: header.chain_id });
-    }
-    if header.ruleset != manifest.ruleset {
-        return Err(CheckError::HeaderRuleset { expected: manifest.ruleset, found: header.ruleset });
     }
     if header.key_id != manifest.sequencer_key.key_id() {
         return Err(CheckError::HeaderKey);
+    }
+    Ok(())
+}
+
+fn check_batch(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckError> {
+    let header = BatchHeader::decode(&bundle.header).map_err(CheckError::Header)?;
+    let manifest = &facts.manifest;
+    check_header_ledger(&header, facts.chain_id, manifest)?;
+    if header.ruleset != manifest.ruleset {
+        return Err(CheckError::HeaderRuleset { expected: manifest.ruleset, found: header.ruleset });
     }
     if (header.number == 0) != (header.previous_hash == [0; 32])
         || header.entry_count > manifest.limits.max_batch_entries
@@ -391,36 +435,39 @@ fn check_history(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckError> {
     Ok(())
 }
 
-fn check_base(bundle: &Bundle, pins: &Pins, facts: &mut Facts) -> Result<(), CheckError> {
-    let (Some(header), Some(checkpoint)) = (&facts.header, facts.checkpoint) else {
-        return Err(CheckError::NoAnchor);
-    };
+/// The seals from the manifest's outpoint on, with growing sizes.
+fn check_seals(
+    chain: &AnchorChain,
+    manifest: &GenesisManifest,
+    chain_id: ChainId,
+) -> Result<Vec<base::Anchor>, CheckError> {
     let anchors =
-        base::read_seals(facts.manifest.first_anchor, &bundle.anchors).map_err(CheckError::Seals)?;
+        base::read_seals(manifest.first_anchor, &chain.transactions).map_err(CheckError::Seals)?;
     let mut previous = 0;
     for (index, anchor) in anchors.iter().enumerate() {
-        if anchor.payload.chain_tag != facts.chain_id.tag() {
+        if anchor.payload.chain_tag != chain_id.tag() {
             return Err(CheckError::ChainTag { index });
         }
         if anchor.payload.size <= previous {
             return Err(CheckError::AnchorSize { index, previous, found: anchor.payload.size });
         }
-        if index + 1 < anchors.len() {
-            previous = anchor.payload.size;
-        }
+        previous = anchor.payload.size;
     }
-    let last = anchors.last().ok_or(CheckError::NoAnchor)?;
-    if previous > header.number {
-        return Err(CheckError::NotFirstAnchor { previous, batch: header.number });
-    }
-    if (last.payload.size, last.payload.root) != (checkpoint.size, checkpoint.root) {
-        return Err(CheckError::AnchorPayload);
-    }
-    if bundle.headers.is_empty() {
+    if anchors.is_empty() { Err(CheckError::NoAnchor) } else { Ok(anchors) }
+}
+
+/// The last anchor in its block, under the headers and the pins.
+fn check_block(
+    anchor: &AnchorChain,
+    last: &base::Anchor,
+    network: bitcoin::Network,
+    pins: &Pins,
+) -> Result<base::HeaderChain, CheckError> {
+    if anchor.headers.is_empty() {
         return Err(CheckError::NoHeader);
     }
-    let chain = base::check_headers(facts.network, &bundle.headers).map_err(CheckError::BaseHeaders)?;
-    base::check_in_block(&last.txid, bundle.block_index, &bundle.block_path, &chain.first_merkle_root)
+    let chain = base::check_headers(network, &anchor.headers).map_err(CheckError::BaseHeaders)?;
+    base::check_in_block(&last.txid, anchor.block_index, &anchor.block_path, &chain.first_merkle_root)
         .map_err(CheckError::BlockInclusion)?;
     if pins.base_block.is_some_and(|pinned| !chain.hashes.contains(&pinned)) {
         return Err(CheckError::PinnedBlock);
@@ -428,6 +475,35 @@ fn check_base(bundle: &Bundle, pins: &Pins, facts: &mut Facts) -> Result<(), Che
     if pins.least_work.is_some_and(|least| chain.work < least) {
         return Err(CheckError::LeastWork);
     }
+    Ok(chain)
+}
+
+/// A chain of anchors up to its block, whatever it anchors. Gives the last one.
+pub(crate) fn check_anchor_chain(
+    anchor: &AnchorChain,
+    ledger: &Ledger,
+    pins: &Pins,
+) -> Result<base::Anchor, CheckError> {
+    let mut anchors = check_seals(anchor, &ledger.manifest, ledger.chain_id)?;
+    let last = anchors.pop().ok_or(CheckError::NoAnchor)?;
+    check_block(anchor, &last, ledger.network, pins)?;
+    Ok(last)
+}
+
+fn check_base(bundle: &Bundle, pins: &Pins, facts: &mut Facts) -> Result<(), CheckError> {
+    let (Some(header), Some(checkpoint)) = (&facts.header, facts.checkpoint) else {
+        return Err(CheckError::NoAnchor);
+    };
+    let anchors = check_seals(&bundle.anchor, &facts.manifest, facts.chain_id)?;
+    let (last, earlier) = anchors.split_last().ok_or(CheckError::NoAnchor)?;
+    let previous = earlier.last().map_or(0, |anchor| anchor.payload.size);
+    if previous > header.number {
+        return Err(CheckError::NotFirstAnchor { previous, batch: header.number });
+    }
+    if (last.payload.size, last.payload.root) != (checkpoint.size, checkpoint.root) {
+        return Err(CheckError::AnchorPayload);
+    }
+    let chain = check_block(&bundle.anchor, last, facts.network, pins)?;
     facts.anchor = Some(last.clone());
     facts.anchor_count = anchors.len();
     facts.chain = Some(chain);

@@ -1,15 +1,24 @@
 //! `assent verify` and `assent-verify`: arguments, output, exit codes.
 
-use std::{fs::File, io::Read, path::PathBuf, process::ExitCode, str::FromStr};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    str::FromStr,
+};
 
 use assent_core::{ChainId, Hash};
 use bitcoin::hashes::Hash as _;
 use clap::Args;
 
 use crate::{
-    bundle::{MAX_BUNDLE_BYTES, ReadError},
     check::{Pins, VerifyError, verify_bundle},
-    report::{Report, Status},
+    consistency::verify_consistency_file,
+    evidence::verify_evidence,
+    file::{Kind, ReadError},
+    receipt::verify_receipt,
+    report::Status,
 };
 
 /// Exit code: all checks hold, and the chain id is the pinned one.
@@ -20,6 +29,9 @@ pub const EXIT_NOT_PINNED: u8 = 10;
 pub const EXIT_FAILED: u8 = 20;
 /// Exit code: the file could not be read as a proof at all.
 pub const EXIT_UNREADABLE: u8 = 30;
+
+/// Bytes of a file of no kind that is read: a manifest, a signed checkpoint, JSON with receipts.
+const MAX_OTHER_BYTES: usize = 64 * 1024 * 1024;
 
 /// Text for the end of `--help`.
 pub const EXIT_CODES: &str = "Exit codes:
@@ -32,7 +44,7 @@ pub const EXIT_CODES: &str = "Exit codes:
 /// Arguments of both commands.
 #[derive(Clone, Debug, Args)]
 pub struct VerifyArgs {
-    /// The proof file.
+    /// The file: a proof bundle, evidence, a consistency proof or a receipt.
     pub file: PathBuf,
     /// The chain id of the ledger that you mean, from a source that you trust.
     #[arg(long = "chain", value_name = "ID")]
@@ -65,16 +77,49 @@ impl FromStr for Work {
     }
 }
 
-fn read(args: &VerifyArgs) -> Result<Vec<u8>, ReadError> {
-    let file = File::open(&args.file)?;
-    let length = file.metadata()?.len();
-    if length > MAX_BUNDLE_BYTES as u64 {
-        return Err(ReadError::TooLarge { limit: MAX_BUNDLE_BYTES, found: length });
-    }
+/// Reads a file of any kind, up to the limit of its kind.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+    let mut file = File::open(path)?;
     let mut bytes = Vec::new();
-    // A pipe has no length: never read more than the limit.
-    file.take(MAX_BUNDLE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    // The longest of the first bytes that name a kind, and then as much as that kind may have. A pipe has no length.
+    (&mut file).take(32).read_to_end(&mut bytes)?;
+    let limit = Kind::of(&bytes).map_or(MAX_OTHER_BYTES, Kind::limit);
+    file.take(limit as u64 + 1 - bytes.len() as u64).read_to_end(&mut bytes)?;
+    if bytes.len() > limit {
+        let found = std::fs::metadata(path).map_or(bytes.len() as u64, |data| data.len());
+        return Err(ReadError::TooLarge { limit, found });
+    }
     Ok(bytes)
+}
+
+/// What came of a file, in words and for machines.
+struct Answer {
+    status: Status,
+    json: serde_json::Value,
+    sections: [Vec<String>; 4],
+}
+
+fn verify(path: &Path, pins: &Pins) -> Result<Answer, VerifyError> {
+    let file = read_file(path)?;
+    let finding = match Kind::of(&file) {
+        Some(Kind::Bundle) => {
+            let report = verify_bundle(&file, pins)?;
+            let json = serde_json::json!(report);
+            let sections = [report.steps, report.proves, report.does_not_prove, report.trusted];
+            return Ok(Answer { status: report.status, json, sections });
+        }
+        Some(Kind::Evidence) => verify_evidence(&file, pins)?,
+        Some(Kind::Consistency) => verify_consistency_file(&file, pins)?,
+        Some(Kind::Receipt) => verify_receipt(&file, pins)?,
+        Some(Kind::Batches) => return Err(ReadError::NotAProof.into()),
+        None => return Err(ReadError::Magic.into()),
+    };
+    let json = serde_json::json!(finding);
+    let sections = [finding.steps, finding.proves, finding.does_not_prove, finding.trusted];
+    Ok(Answer { status: finding.status, json, sections })
 }
 
 /// Verifies a file, prints what came of it, and says with which code to exit.
@@ -85,16 +130,14 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
         base_block: args.base_block.map(|hash| hash.to_byte_array()),
         least_work: args.least_work.map(|work| work.0),
     };
-    let result = read(args).map_err(VerifyError::from).and_then(|file| verify_bundle(&file, &pins));
-    let (text, json, code) = match &result {
-        Ok(report) => (
-            human(report),
-            serde_json::json!(report),
-            match report.status {
+    let (text, json, code) = match verify(&args.file, &pins) {
+        Ok(answer) => {
+            let code = match answer.status {
                 Status::Verified => EXIT_VERIFIED,
                 Status::ConsistentNotPinned => EXIT_NOT_PINNED,
-            },
-        ),
+            };
+            (human(&answer), answer.json, code)
+        }
         Err(VerifyError::Check(error)) => (
             format!("FAILED at check {}: {error}\n\nThis file proves nothing.", error.name()),
             serde_json::json!({"status": "FAILED", "check": error.name(), "error": error.to_string()}),
@@ -110,19 +153,20 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn human(report: &Report) -> String {
-    let mut lines = vec![match report.status {
+fn human(answer: &Answer) -> String {
+    let mut lines = vec![match answer.status {
         Status::Verified => "VERIFIED".to_owned(),
         Status::ConsistentNotPinned => {
             "CONSISTENT, NOT PINNED: every check holds, but for a ledger that nobody vouches for".to_owned()
         }
     }];
     lines.push(String::new());
-    lines.extend(report.steps.iter().map(|step| format!("  ok  {step}")));
+    let [steps, proves, does_not_prove, trusted] = &answer.sections;
+    lines.extend(steps.iter().map(|step| format!("  ok  {step}")));
     for (title, sentences) in [
-        ("This file PROVES", &report.proves),
-        ("It DOES NOT PROVE", &report.does_not_prove),
-        ("TRUSTED were", &report.trusted),
+        ("This file PROVES", proves),
+        ("It DOES NOT PROVE", does_not_prove),
+        ("TRUSTED were", trusted),
     ] {
         lines.push(format!("\n{title}"));
         lines.extend(sentences.iter().map(|sentence| format!("  {sentence}")));

@@ -28,11 +28,21 @@
 //! ```
 
 pub mod base;
+pub mod batches;
 mod bundle;
 mod check;
 pub mod command;
+mod consistency;
+pub mod evidence;
+mod file;
+mod receipt;
+pub mod replay;
 mod report;
 
-pub use bundle::{Bundle, MAX_ANCHORS, MAX_BUNDLE_BYTES, MAX_HEADERS, ReadError};
+pub use base::{AnchorChain, MAX_ANCHORS, MAX_HEADERS};
+pub use bundle::{Bundle, MAX_BUNDLE_BYTES};
 pub use check::{CheckError, Pins, VerifyError, verify_bundle};
-pub use report::{Report, Status, utc};
+pub use consistency::{ConsistencyFile, verify_consistency_file};
+pub use file::{Kind, ReadError};
+pub use receipt::{ReceiptFile, verify_receipt};
+pub use report::{Finding, Report, Status, utc};

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     base::{Anchor, HeaderChain},
-    check::Pins,
+    check::{Ledger, Pins},
 };
 
 /// Whether the ledger was pinned from outside.
@@ -61,11 +61,73 @@ impl Facts {
     }
 }
 
+/// The result of checking a file that is no proof bundle.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// Pinned or not.
+    pub status: Status,
+    /// The kind of file.
+    pub kind: &'static str,
+    /// Ledger.
+    pub chain_id: ChainId,
+    /// What is particular to the kind.
+    #[serde(flatten)]
+    pub facts: serde_json::Value,
+    /// The checks that were made, in order.
+    pub steps: Vec<String>,
+    /// What the file proves.
+    pub proves: Vec<String>,
+    /// What it does not.
+    pub does_not_prove: Vec<String>,
+    /// Who had to be trusted for what.
+    pub trusted: Vec<String>,
+}
+
+impl Finding {
+    pub(crate) fn new(kind: &'static str, ledger: &Ledger, pins: &Pins) -> Self {
+        Self {
+            status: status(pins),
+            kind,
+            chain_id: ledger.chain_id,
+            facts: serde_json::json!({}),
+            steps: vec![manifest_step(pins)],
+            proves: Vec::new(),
+            does_not_prove: Vec::new(),
+            trusted: vec![trusted_for_the_ledger(pins)],
+        }
+    }
+}
+
+fn status(pins: &Pins) -> Status {
+    if pins.chain_id.is_some() { Status::Verified } else { Status::ConsistentNotPinned }
+}
+
+fn manifest_step(pins: &Pins) -> String {
+    match pins.chain_id {
+        Some(_) => "genesis manifest: its hash is the pinned chain id".to_owned(),
+        None => "genesis manifest: readable; its hash was NOT compared with a pinned chain id".to_owned(),
+    }
+}
+
+fn trusted_for_the_ledger(pins: &Pins) -> String {
+    match pins.chain_id {
+        Some(chain) => {
+            format!("You, for the chain id {chain}: it names the sequencer's and the prover's keys.")
+        }
+        None => {
+            "NOBODY vouches for the ledger: give its chain id with --chain, from a source that you trust."
+                .to_owned()
+        }
+    }
+}
+
 /// The result of checking a proof bundle.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Pinned or not.
     pub status: Status,
+    /// `bundle`.
+    pub kind: &'static str,
     /// Ledger.
     pub chain_id: ChainId,
     /// Transaction.
@@ -102,12 +164,12 @@ pub struct Report {
 
 impl Report {
     pub(crate) fn of(facts: Facts, pins: &Pins) -> Self {
-        let status = if pins.chain_id.is_some() { Status::Verified } else { Status::ConsistentNotPinned };
         let entry = facts.entry.as_ref();
         let header = facts.header.as_ref();
         let block = facts.chain.as_ref().and_then(|chain| chain.hashes.first());
         let mut report = Self {
-            status,
+            status: status(pins),
+            kind: "bundle",
             chain_id: facts.chain_id,
             transaction_id: entry.map_or(TransactionId([0; 32]), |entry| entry.transaction_id),
             sequence: entry.map_or(0, |entry| entry.sequence),
@@ -140,12 +202,7 @@ impl Report {
 
     fn steps(&self, facts: &Facts, pins: &Pins) -> Vec<String> {
         let mut steps = vec![
-            match pins.chain_id {
-                Some(_) => "genesis manifest: its hash is the pinned chain id".to_owned(),
-                None => {
-                    "genesis manifest: readable; its hash was NOT compared with a pinned chain id".to_owned()
-                }
-            },
+            manifest_step(pins),
             match facts.transaction.as_ref().and_then(|transaction| transaction.sender) {
                 Some(sender) => format!("transaction: in canonical form, signed by {sender}"),
                 None => "transaction: in canonical form, authorized by the revocation code in it".to_owned(),
@@ -288,16 +345,7 @@ fn does_not_prove(facts: &Facts) -> Vec<String> {
 }
 
 fn trusted(facts: &Facts, pins: &Pins) -> Vec<String> {
-    let mut trusted = Vec::new();
-    trusted.push(match pins.chain_id {
-        Some(chain) => {
-            format!("You, for the chain id {chain}: it names the sequencer's and the prover's keys.")
-        }
-        None => {
-            "NOBODY vouches for the ledger: give its chain id with --chain, from a source that you trust."
-                .to_owned()
-        }
-    });
+    let mut trusted = vec![trusted_for_the_ledger(pins)];
     trusted.push("The sequencer, for the time of the entry and for its outcome.".to_owned());
     trusted
         .push("The prover, for having executed the batch again before it signed the checkpoint.".to_owned());

@@ -81,9 +81,9 @@ fn two_anchored_histories_of_one_ledger_cannot_both_verify_on_one_base_chain() {
     // The first anchor carries one root: a checkpoint of the other history is not under it.
     let mut swapped = theirs.bundle(0, 0, &anchored(&anchors(&[theirs.payload(2)]), 2, 1), false);
     let (index, path) = first.blocks[0].path(&txid(&first.anchors[0]));
-    swapped.anchors = vec![serialize(&first.anchors[0])];
-    (swapped.block_index, swapped.block_path) = (index, path);
-    swapped.headers = first.blocks.iter().map(Block::bytes).collect();
+    swapped.anchor.transactions = vec![serialize(&first.anchors[0])];
+    (swapped.anchor.block_index, swapped.anchor.block_path) = (index, path);
+    swapped.anchor.headers = first.blocks.iter().map(Block::bytes).collect();
     assert_eq!(answer(&swapped.encode(), &pinned()), "anchor-payload");
 }
 
@@ -166,12 +166,12 @@ fn more_than_the_limits_is_not_read() {
         change(&mut bundle);
         assert_eq!(answer(&bundle.encode(), &pinned()), "unreadable", "{what}");
     };
-    unreadable("headers", &|b| b.headers = vec![b.headers[0]; MAX_HEADERS + 1]);
-    unreadable("anchors", &|b| b.anchors = vec![vec![]; MAX_ANCHORS + 1]);
-    unreadable("anchor", &|b| b.anchors[0] = vec![0; 10_001]);
+    unreadable("headers", &|b| b.anchor.headers = vec![b.anchor.headers[0]; MAX_HEADERS + 1]);
+    unreadable("anchors", &|b| b.anchor.transactions = vec![vec![]; MAX_ANCHORS + 1]);
+    unreadable("anchor", &|b| b.anchor.transactions[0] = vec![0; 10_001]);
     unreadable("entry path", &|b| b.entry_path = vec![[0; 32]; 65]);
     unreadable("history path", &|b| b.history_path = vec![[0; 32]; 65]);
-    unreadable("block path", &|b| b.block_path = vec![[0; 32]; 65]);
+    unreadable("block path", &|b| b.anchor.block_path = vec![[0; 32]; 65]);
     unreadable("manifest", &|b| b.manifest = vec![0; 1_025]);
     unreadable("body", &|b| b.body = vec![0; 65_537]);
     unreadable("batch header", &|b| b.header = vec![0; 1_025]);
@@ -182,7 +182,7 @@ fn more_than_the_limits_is_not_read() {
     unreadable("leaf", &|b| b.outcome_leaves[0] = vec![0; (1 << 20) + 1]);
     // Read, and refused: no block has a tree of 33 levels.
     let mut deep = good.clone();
-    deep.block_path = vec![[0; 32]; 33];
+    deep.anchor.block_path = vec![[0; 32]; 33];
     assert_eq!(answer(&deep.encode(), &pinned()), "block-inclusion");
     let mut padded = good.encode();
     padded.resize(MAX_BUNDLE_BYTES + 1, 0);
@@ -211,10 +211,10 @@ fn an_anchor_transaction_has_one_encoding_and_is_no_inner_node() {
     let good = history.bundle(1, 0, &honest(&history, &[3]), false);
     let problem = |bytes: Vec<u8>| {
         let mut bundle = good.clone();
-        bundle.anchors = vec![bytes];
+        bundle.anchor.transactions = vec![bytes];
         verify_bundle(&bundle.encode(), &pinned()).unwrap_err().to_string()
     };
-    let plain = &good.anchors[0];
+    let plain = &good.anchor.transactions[0];
 
     // One input, one output with a script of four bytes: 64 bytes, as long as two hashes of a block's tree.
     let mut small: Transaction = bitcoin::consensus::deserialize(plain).unwrap();

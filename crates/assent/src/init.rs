@@ -1,6 +1,6 @@
 //! `assent init`: a new ledger.
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use assent_anchor::{fund_on_regtest, rpc::BitcoinRpc};
@@ -15,12 +15,10 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::{
-    config::{
-        self, AnchorSettings, BaseConfig, Config, DEFAULT_LISTEN, DEFAULT_MOCK_LISTEN, LedgerDir, MockConfig,
-        SealConfig,
-    },
     files,
+    ledger_dir::{LedgerDir, open_mock},
     output::{self, Outcome},
+    settings::{Flags, Role, file_with, shown},
 };
 
 /// Arguments of `assent init`.
@@ -28,30 +26,11 @@ use crate::{
 pub struct InitArgs {
     /// Folder to make. Must not exist, or be empty.
     dir: PathBuf,
-    /// Where the node will listen
-    #[arg(long, default_value = DEFAULT_LISTEN, value_name = "ADDRESS")]
-    listen: SocketAddr,
-    /// URL of a Bitcoin Core node on regtest, as http://user:password@host:port. Without it the node runs a mock base chain.
-    #[arg(long, value_name = "URL")]
-    base_url: Option<String>,
-    /// Where the mock base chain will listen
-    #[arg(long, default_value = DEFAULT_MOCK_LISTEN, value_name = "ADDRESS", conflicts_with = "base_url")]
-    mock_listen: SocketAddr,
-    /// How often the mock base chain mines a block, in milliseconds
-    #[arg(long, default_value_t = 5_000, value_name = "MS", conflicts_with = "base_url")]
-    block_interval_ms: u64,
-    /// How old the first entry of a batch may get before the batch is sealed, in milliseconds
-    #[arg(long, default_value_t = 500, value_name = "MS")]
-    seal_age_ms: u64,
-    /// Least time between two anchors, in milliseconds
-    #[arg(long, default_value_t = 10_000, value_name = "MS")]
-    anchor_interval_ms: u64,
-    /// Blocks from an anchor's on at which it counts as confirmed
-    #[arg(long, default_value_t = 6, value_name = "BLOCKS")]
-    confirmations: u32,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    flags: Flags<{ Role::Node as u8 }>,
 }
 
 /// Makes the ledger in a folder beside the wanted one and renames it: it is there whole, or not at all.
@@ -101,31 +80,11 @@ pub async fn run(args: InitArgs) -> anyhow::Result<Outcome> {
 }
 
 async fn make(args: &InitArgs, dir: &LedgerDir) -> anyhow::Result<GenesisManifest> {
-    // Checked before a base chain is asked for anything.
-    let limits = LedgerLimits::default();
-    let base = match &args.base_url {
-        Some(url) => BaseConfig { url: Some(url.clone()), mock: None },
-        None => BaseConfig {
-            url: None,
-            mock: Some(MockConfig { listen: args.mock_listen, block_interval_ms: args.block_interval_ms }),
-        },
-    };
-    let mut config = Config {
-        listen: args.listen,
-        seal: SealConfig {
-            entries: limits.max_batch_entries,
-            bytes: limits.max_batch_bytes,
-            age_ms: args.seal_age_ms,
-        },
-        anchor: AnchorSettings {
-            interval_ms: args.anchor_interval_ms,
-            confirmations: args.confirmations,
-            max_fee_rate: 100_000,
-            birthday_height: 0,
-        },
-        base,
-    };
-    config.check(&limits)?;
+    // Checked before a base chain is asked for anything. Only what was given is written down.
+    let settings = args.flags.over(&dir.config_path())?;
+    let mut given: BTreeMap<&str, String> =
+        args.flags.given().map(|(key, value)| (key, value.to_owned())).collect();
+    let base_url = Some(settings.text("base.url")).filter(|url| !url.is_empty());
     files::make_private_dir(&dir.0)?;
     files::make_private_dir(&dir.0.join("keys"))?;
     let mut keys = Vec::new();
@@ -135,14 +94,15 @@ async fn make(args: &InitArgs, dir: &LedgerDir) -> anyhow::Result<GenesisManifes
         keys.push(key);
     }
     let [sequencer, prover, anchor] = keys.as_slice() else { bail!("three keys are made") };
-    let password = hex::encode(assent_client::random_bytes::<16>()?);
-    files::write_new(&dir.key_path("mockchain-password"), password.as_bytes(), 0o600)?;
-
-    let funding = match &args.base_url {
-        Some(url) => fund_on_regtest(&BitcoinRpc::new(url)?, &anchor.seed()).await?,
-        None => fund_on_mock(dir, &password, &anchor.seed()).await?,
+    let funding = match base_url {
+        Some(url) => {
+            fund_on_regtest(&BitcoinRpc::new(url)?, &anchor.seed())
+                .await
+                .with_context(|| format!("the base chain at {} could not be asked for the first coins", shown(url)))?
+        }
+        None => fund_on_mock(dir, &anchor.seed()).await?,
     };
-    config.anchor.birthday_height = funding.birthday_height;
+    given.insert("anchor.birthday_height", funding.birthday_height.to_string());
     let ruleset = Ruleset::numbered(Ruleset::NEWEST)?;
     let network = bitcoin::Network::Regtest;
     let manifest = GenesisManifest {
@@ -157,21 +117,18 @@ async fn make(args: &InitArgs, dir: &LedgerDir) -> anyhow::Result<GenesisManifes
         first_anchor: funding.outpoint,
         ruleset: ruleset.number(),
         ruleset_hash: ruleset.hash(),
-        limits,
+        limits: LedgerLimits::default(),
     };
     files::write_new(&dir.manifest_path(), &manifest.encode(), 0o644)?;
     files::write_new(&dir.chain_id_path(), format!("{}\n", manifest.chain_id()).as_bytes(), 0o644)?;
     // It may hold the password of the base chain's node.
-    files::write_new(&dir.config_path(), toml::to_string_pretty(&config)?.as_bytes(), 0o600)?;
+    files::write_new(&dir.config_path(), file_with(&given).as_bytes(), 0o600)?;
     Ok(manifest)
 }
 
-async fn fund_on_mock(
-    dir: &LedgerDir,
-    password: &str,
-    seed: &[u8; 32],
-) -> anyhow::Result<assent_anchor::Funding> {
-    let mock = config::open_mock(&dir.mock_path(), None, password)?;
+async fn fund_on_mock(dir: &LedgerDir, seed: &[u8; 32]) -> anyhow::Result<assent_anchor::Funding> {
+    let password = dir.ensure_mock_password()?;
+    let mock = open_mock(&dir.mock_path(), None, &password)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://assent:{password}@{}", listener.local_addr()?);
     let server = tokio::spawn(mock.clone().serve(listener, std::future::pending()));

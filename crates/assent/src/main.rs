@@ -1,11 +1,12 @@
 //! `assent`: the one binary for operators, clients and auditors.
 
 mod commands;
-mod config;
 mod files;
 mod init;
-mod node;
+mod ledger_dir;
 mod output;
+mod roles;
+mod settings;
 mod text;
 
 use std::{io::IsTerminal, process::ExitCode};
@@ -21,6 +22,8 @@ const EXIT_CODES: &str = "Exit codes:
   2   wrong arguments
   3   refused by the ledger's rules; nothing was sequenced
   4   sequenced, and denied or uncovered
+  5   audit replay found that the sequencer or the prover broke its word, and wrote evidence
+  6   audit evidence found nothing
   verify has codes of its own: see assent verify --help";
 
 /// Consent for health data, provable: a rollup sequencer, its prover, and the tools of their clients and auditors.
@@ -39,7 +42,17 @@ enum Command {
     /// Make a new ledger in a folder: keys, genesis manifest, chain id, first anchor outpoint
     Init(init::InitArgs),
     /// Run a ledger in one process: sequencer, prover and, where it has one, its mock base chain
-    Node(node::NodeArgs),
+    Node(roles::NodeArgs),
+    /// Run only the sequencer: orders and executes transactions, and seals batches
+    Sequencer(roles::SequencerArgs),
+    /// Run only the prover: executes the batches again, signs checkpoints and anchors them
+    Prover(roles::ProverArgs),
+    /// Run a validator: executes the batches again, and compares the prover's checkpoints and anchors
+    Validator(roles::ValidatorArgs),
+    /// Run only the mock base chain, which speaks Bitcoin's JSON-RPC
+    Mockchain(roles::MockchainArgs),
+    /// Show the settings in effect, what each means, and where it came from
+    Config(commands::config::ConfigArgs),
     /// Make and show client keys
     #[command(subcommand)]
     Keys(commands::keys::KeysCommand),
@@ -55,7 +68,10 @@ enum Command {
     /// Show and watch transactions
     #[command(subcommand)]
     Tx(commands::tx::TxCommand),
-    /// Get proofs
+    /// Export batches to files, and import them into a prover or validator
+    #[command(subcommand)]
+    Batches(commands::batches::BatchesCommand),
+    /// Get proofs, execute the ledger again, find evidence
     #[command(subcommand)]
     Audit(commands::audit::AuditCommand),
     /// Check a proof file offline: what it proves, what it does not, and who was trusted
@@ -63,9 +79,24 @@ enum Command {
     Verify(assent_verify::command::VerifyArgs),
 }
 
+impl Command {
+    /// Whether its log is what people read.
+    fn is_long_running(&self) -> bool {
+        matches!(
+            self,
+            Self::Init(_)
+                | Self::Node(_)
+                | Self::Sequencer(_)
+                | Self::Prover(_)
+                | Self::Validator(_)
+                | Self::Mockchain(_)
+        )
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let level = if matches!(cli.command, Command::Init(_) | Command::Node(_)) { "info" } else { "warn" };
+    let level = if cli.command.is_long_running() { "info" } else { "warn" };
     let filter = EnvFilter::try_from_env("ASSENT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -90,7 +121,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     let outcome = runtime.block_on(async {
         match command {
             Command::Init(args) => init::run(args).await,
-            Command::Node(args) => node::run(args).await,
+            Command::Node(args) => roles::run_node(args).await,
+            Command::Sequencer(args) => roles::run_sequencer(args).await,
+            Command::Prover(args) => roles::run_prover(args).await,
+            Command::Validator(args) => roles::run_validator(args).await,
+            Command::Mockchain(args) => roles::run_mockchain(args).await,
+            Command::Config(args) => commands::config::run(&args),
+            Command::Batches(command) => commands::batches::run(command).await,
             Command::Keys(command) => commands::keys::run(command),
             Command::Account(command) => commands::account::run(command).await,
             Command::Consent(command) => commands::consent::run(command).await,

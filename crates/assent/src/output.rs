@@ -19,6 +19,10 @@ pub enum Outcome {
     Refused,
     /// Sequenced, and denied or uncovered.
     Denied,
+    /// The sequencer or the prover broke its word; evidence was written.
+    Contradicted,
+    /// Evidence was looked for and there is none.
+    NothingFound,
 }
 
 impl Outcome {
@@ -28,6 +32,8 @@ impl Outcome {
             Self::Done => 0,
             Self::Refused => 3,
             Self::Denied => 4,
+            Self::Contradicted => 5,
+            Self::NothingFound => 6,
         }
     }
 }

@@ -3,8 +3,11 @@
 pub mod access;
 pub mod account;
 pub mod audit;
+pub mod batches;
+pub mod config;
 pub mod consent;
 pub mod keys;
+pub mod source;
 pub mod tx;
 
 use std::{path::PathBuf, time::Duration};

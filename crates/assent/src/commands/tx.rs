@@ -1,16 +1,20 @@
 //! `assent tx`.
 
-use std::io::Write;
+use std::{io::Write, path::PathBuf};
 
 use assent_core::TransactionId;
 use assent_proto::v1::{Tier, TierStatus, TransactionBody, transaction_body::Act};
+use assent_verify::ReceiptFile;
 use clap::{Subcommand, ValueEnum};
 use prost::Message;
 use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 
 use super::ClientArgs;
-use crate::output::{self, Outcome};
+use crate::{
+    files,
+    output::{self, Outcome},
+};
 
 /// A tier to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,6 +52,17 @@ pub enum TxCommand {
         /// Transaction
         #[arg(value_name = "TXID")]
         id: TransactionId,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Write a transaction's signed receipt to a file: with it the sequencer can be held to its word
+    Receipt {
+        /// Transaction
+        #[arg(value_name = "TXID")]
+        id: TransactionId,
+        /// File to write
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
         #[command(flatten)]
         client: ClientArgs,
     },
@@ -149,6 +164,25 @@ pub async fn run(command: TxCommand) -> anyhow::Result<Outcome> {
                     value["tier"] = json!(status.as_ref().map(to_json));
                     value
                 },
+            );
+            Ok(Outcome::Done)
+        }
+        TxCommand::Receipt { id, output: path, client } => {
+            let connected = client.connect().await?;
+            let (sequenced, _, _) = connected.transaction(id).await?;
+            let file = ReceiptFile { manifest: connected.manifest().encode(), receipt: sequenced.signed.clone() };
+            files::write_whole(&path, &file.encode())?;
+            output::print(
+                client.json,
+                || {
+                    format!(
+                        "Wrote {}: the sequencer's promise for number {} in batch {}, signature checked",
+                        path.display(),
+                        sequenced.receipt.entry.sequence,
+                        sequenced.receipt.batch_number
+                    )
+                },
+                || json!({"file": path.display().to_string(), "sequence": sequenced.receipt.entry.sequence}),
             );
             Ok(Outcome::Done)
         }

@@ -1,0 +1,116 @@
+//! What the prover is known to have checkpointed, and how far the ledger may run ahead of it.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use assent_core::{batch::BatchHeader, note::Checkpoint};
+use assent_store::{LedgerStore, StoreError};
+
+/// How far a sequencer goes on without a prover. Nothing is ever thrown away: past the limit it takes revocations only, so
+/// that nobody relies for longer on entries that nobody has checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Age of the oldest unproven batch from which on the log is full of warnings.
+    pub alarm: Duration,
+    /// Age of the oldest unproven batch from which on only revocations are sequenced.
+    pub limit: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { alarm: Duration::from_secs(24 * 3600), limit: Duration::from_secs(72 * 3600) }
+    }
+}
+
+/// The proven part of the ledger, for any thread.
+pub(crate) struct Proven {
+    retention: Retention,
+    batches: AtomicU64,
+    /// Time of the oldest sealed batch that is not proven; 0 where there is none.
+    since_ms: AtomicU64,
+}
+
+impl Proven {
+    pub(crate) fn open(store: &LedgerStore, retention: Retention, sealed: u64) -> Result<Self, StoreError> {
+        let proven = Self {
+            retention,
+            batches: AtomicU64::new(store.proven_batches()?),
+            since_ms: AtomicU64::new(0),
+        };
+        proven.refresh(store, sealed)?;
+        Ok(proven)
+    }
+
+    /// Batches, and the time of the oldest sealed one after them or 0.
+    pub(crate) fn get(&self) -> (u64, u64) {
+        (self.batches.load(Ordering::Acquire), self.since_ms.load(Ordering::Acquire))
+    }
+
+    /// Looks up again since when there is an unproven batch.
+    fn refresh(&self, store: &LedgerStore, sealed: u64) -> Result<(), StoreError> {
+        let next = self.batches.load(Ordering::Acquire);
+        let time = match store.batch(next)? {
+            Some(batch) if next < sealed => BatchHeader::decode(&batch.header).map_or(0, |header| header.time_ms),
+            _ => 0,
+        };
+        self.since_ms.store(time, Ordering::Release);
+        Ok(())
+    }
+
+    /// A batch was sealed.
+    pub(crate) fn sealed(&self, header: &BatchHeader) {
+        // Only where nothing older waits.
+        let _ = self.since_ms.compare_exchange(0, header.time_ms, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// The prover has reported a checkpoint. One past what is sealed here, or below what was reported, changes nothing.
+    pub(crate) fn report(
+        &self,
+        store: &LedgerStore,
+        sealed: u64,
+        checkpoint: &Checkpoint,
+    ) -> Result<u64, StoreError> {
+        if checkpoint.size <= sealed
+            && self.batches.fetch_max(checkpoint.size, Ordering::AcqRel) < checkpoint.size
+        {
+            store.set_proven_batches(checkpoint.size)?;
+            self.refresh(store, sealed)?;
+        }
+        Ok(self.get().0)
+    }
+
+    fn age(&self, now_ms: u64) -> Duration {
+        match self.get().1 {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(now_ms.saturating_sub(since)),
+        }
+    }
+
+    /// How old the oldest unproven batch is, where that is past the limit.
+    pub(crate) fn over_limit(&self, now_ms: u64) -> Option<Duration> {
+        Some(self.age(now_ms)).filter(|age| *age > self.retention.limit)
+    }
+
+    /// What to warn of, if anything.
+    pub(crate) fn alarm(&self, now_ms: u64) -> Option<String> {
+        let age = self.age(now_ms);
+        let hours = |duration: Duration| duration.as_secs() / 3600;
+        if age > self.retention.limit {
+            return Some(format!(
+                "no prover has checkpointed batch {} for {} hours: ONLY REVOCATIONS are sequenced until one does",
+                self.get().0,
+                hours(age)
+            ));
+        }
+        (age > self.retention.alarm).then(|| {
+            format!(
+                "no prover has checkpointed batch {} for {} hours; from {} hours on only revocations will be sequenced",
+                self.get().0,
+                hours(age),
+                hours(self.retention.limit)
+            )
+        })
+    }
+}

@@ -1,0 +1,220 @@
+//! Submitting one, many, or a stream: into the queue in order, out of it in the same order.
+
+use assent_core::{
+    TransactionId,
+    transaction::{Act, Transaction, TransactionError},
+};
+use assent_proto::{
+    errors,
+    v1::{self as proto, submit_response, submit_result},
+};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use tonic::{Code, Status, Streaming};
+
+use crate::{
+    RETRY_AFTER,
+    admission::{Reply, Submission},
+    service::{SequencerApi, internal, not_found},
+};
+
+/// Transactions in one SubmitMany: a quarter of the queue, so that one call cannot fill it.
+pub const MAX_MANY: usize = 1_000;
+/// Unanswered transactions of one stream. More are not read until the first is answered, and the client's transport waits.
+pub const STREAM_WINDOW: usize = 1_024;
+/// What a client is told to wait while the ledger is too far ahead of its prover: an operator has to act first.
+const UNPROVEN_RETRY: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What became of a transaction that got as far as the executor.
+enum Answered {
+    Sequenced(proto::SequencedTransaction),
+    Refused(proto::SignedRefusal),
+}
+
+/// A transaction on its way.
+enum Waiting {
+    /// Its answer will come.
+    Submitted(TransactionId, oneshot::Receiver<Reply>),
+    /// It did not get into the queue.
+    Failed(Status),
+}
+
+fn invalid(error: TransactionError) -> Status {
+    match &error {
+        TransactionError::Field { field, problem } => {
+            errors::field_error(error.reason(), field, problem.as_str())
+        }
+        other => errors::error(Code::InvalidArgument, other.reason(), other.to_string()),
+    }
+}
+
+fn missing() -> Status {
+    errors::field_error("FIELD_INVALID", "transaction", "missing")
+}
+
+pub(crate) fn stopping() -> Status {
+    errors::retry_later(Code::Unavailable, "STOPPING", "the node is stopping", RETRY_AFTER)
+}
+
+/// Waits until the sequencer is told to stop, or is gone.
+pub(crate) async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn to_result(answered: Result<Answered, Status>) -> proto::SubmitResult {
+    let result = match answered {
+        Ok(Answered::Sequenced(sequenced)) => submit_result::Result::Sequenced(sequenced),
+        Ok(Answered::Refused(refusal)) => submit_result::Result::Refusal(refusal),
+        Err(status) => submit_result::Result::Error(errors::to_item(&status)),
+    };
+    proto::SubmitResult { result: Some(result) }
+}
+
+impl SequencerApi {
+    fn queue_full(&self) -> Status {
+        errors::retry_later(
+            Code::ResourceExhausted,
+            "QUEUE_FULL",
+            format!("{} submissions are under way already", self.capacity),
+            RETRY_AFTER,
+        )
+    }
+
+    /// Decodes and puts into the queue.
+    fn admit(
+        &self,
+        signed: &proto::SignedTransaction,
+        place: OwnedSemaphorePermit,
+    ) -> Result<(TransactionId, oneshot::Receiver<Reply>), Status> {
+        let transaction = Transaction::decode(&self.manifest.chain_id(), signed).map_err(invalid)?;
+        let revokes = matches!(transaction.act, Act::RevokeConsent(_));
+        if !revokes && let Some(age) = self.view.proven.over_limit((self.clock)()) {
+            let hours = age.as_secs() / 3600;
+            return Err(errors::retry_later(
+                Code::ResourceExhausted,
+                "UNPROVEN_LIMIT",
+                format!("no prover has checkpointed what was sealed {hours} hours ago; only revocations are taken"),
+                UNPROVEN_RETRY,
+            ));
+        }
+        let id = transaction.id;
+        let (reply, answered) = oneshot::channel();
+        self.admit.try_send(Submission { transaction, reply, _place: place }).map_err(|_| stopping())?;
+        Ok((id, answered))
+    }
+
+    async fn answer(&self, waiting: Waiting) -> Result<Answered, Status> {
+        let (id, answered) = match waiting {
+            Waiting::Submitted(id, answered) => (id, answered),
+            Waiting::Failed(status) => return Err(status),
+        };
+        let answer = match answered.await.map_err(|_| stopping())? {
+            Reply::Invalid(error) => return Err(invalid(error)),
+            Reply::TimeStep(message) => {
+                return Err(errors::retry_later(Code::Unavailable, "TIME_STEP", message, 10 * RETRY_AFTER));
+            }
+            Reply::Refusal { refusal, signature, reason } => {
+                return Ok(Answered::Refused(proto::SignedRefusal {
+                    refusal,
+                    signature: signature.to_vec(),
+                    message: reason.to_string(),
+                }));
+            }
+            Reply::Sequenced => self.blocking(move |api| api.view.find(&id).map_err(internal)).await?,
+            Reply::Answer(answer) => Some(answer),
+        };
+        answer
+            .and_then(|answer| answer.to_proto())
+            .map(Answered::Sequenced)
+            .ok_or_else(|| not_found("TRANSACTION_NOT_FOUND", "transaction"))
+    }
+
+    pub(crate) async fn submit_one(
+        &self,
+        signed: Option<&proto::SignedTransaction>,
+    ) -> Result<proto::SubmitResponse, Status> {
+        let signed = signed.ok_or_else(missing)?;
+        let place = self.places.clone().try_acquire_owned().map_err(|_| self.queue_full())?;
+        let (id, answered) = self.admit(signed, place)?;
+        let result = match self.answer(Waiting::Submitted(id, answered)).await? {
+            Answered::Sequenced(sequenced) => submit_response::Result::Sequenced(sequenced),
+            Answered::Refused(refusal) => submit_response::Result::Refusal(refusal),
+        };
+        Ok(proto::SubmitResponse { result: Some(result) })
+    }
+
+    pub(crate) async fn submit_all(
+        &self,
+        transactions: &[proto::SignedTransaction],
+    ) -> Result<proto::SubmitManyResponse, Status> {
+        let count = transactions.len();
+        if count == 0 || count > MAX_MANY {
+            let problem = format!("1 to {MAX_MANY} expected, found {count}");
+            return Err(errors::field_error("TOO_MANY_TRANSACTIONS", "transactions", problem));
+        }
+        // All places at once: either everything is submitted, in order, or nothing.
+        let wanted = u32::try_from(count).unwrap_or(u32::MAX);
+        let mut places =
+            self.places.clone().try_acquire_many_owned(wanted).map_err(|_| self.queue_full())?;
+        let mut waiting = Vec::with_capacity(count);
+        for signed in transactions {
+            let Some(place) = places.split(1) else { return Err(self.queue_full()) };
+            waiting.push(match self.admit(signed, place) {
+                Ok((id, answered)) => Waiting::Submitted(id, answered),
+                Err(status) => Waiting::Failed(status),
+            });
+        }
+        let mut results = Vec::with_capacity(count);
+        for waiting in waiting {
+            results.push(to_result(self.answer(waiting).await));
+        }
+        Ok(proto::SubmitManyResponse { results })
+    }
+
+    /// Reads ahead of the answers by at most [`STREAM_WINDOW`], and only while the queue has places.
+    pub(crate) fn submit_all_of(
+        &self,
+        mut requests: Streaming<proto::SubmitStreamRequest>,
+    ) -> impl Stream<Item = Result<proto::SubmitStreamResponse, Status>> + Send + use<> {
+        let (sender, receiver) = mpsc::channel(STREAM_WINDOW);
+        let api = self.clone();
+        tokio::spawn(async move {
+            let mut stop = api.stop.clone();
+            loop {
+                let next = tokio::select! {
+                    next = requests.message() => next,
+                    // Nobody reads the answers any more.
+                    () = sender.closed() => return,
+                    () = told_to_stop(&mut stop) => Err(stopping()),
+                };
+                let waiting = match next {
+                    Ok(Some(request)) => {
+                        let Ok(place) = api.places.clone().acquire_owned().await else { return };
+                        let signed = request.transaction.as_ref().ok_or_else(missing);
+                        match signed.and_then(|signed| api.admit(signed, place)) {
+                            Ok((id, answered)) => Waiting::Submitted(id, answered),
+                            Err(status) => Waiting::Failed(status),
+                        }
+                    }
+                    Ok(None) => return,
+                    Err(status) => {
+                        // Behind everything that is still to be answered. A client that is gone does not hear it.
+                        let _ = sender.send(Err(status)).await;
+                        return;
+                    }
+                };
+                if sender.send(Ok(waiting)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let api = self.clone();
+        ReceiverStream::new(receiver).then(move |next: Result<Waiting, Status>| {
+            let api = api.clone();
+            async move {
+                let result = Some(to_result(api.answer(next?).await));
+                Ok(proto::SubmitStreamResponse { result })
+            }
+        })
+    }
+}

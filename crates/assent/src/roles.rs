@@ -1,0 +1,565 @@
+//! The processes of a ledger: each role on its own, or all in one.
+//!
+//! A role reaches the others by address and waits for those that are not there yet, with a line in its log that says what
+//! it waits for; they start in any order. Only what a role needs is read from the ledger's folder.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+use assent_anchor::{AnchorConfig, rpc::BitcoinRpc, update_feed};
+use assent_core::{ChainId, codec::sha256, manifest::GenesisManifest, seal::SealPolicy};
+use assent_mockchain::MockChain;
+use assent_proto::v1::{
+    self as proto, prover_service_server::ProverServiceServer,
+    sequencer_service_client::SequencerServiceClient, sequencer_service_server::SequencerServiceServer,
+};
+use assent_prover::{BaseChain, Duty, Prover, ProverApi, ProverConfig};
+use assent_sequencer::{
+    BASE_BLOCKS, BaseFeed, Retention, Sequencer, SequencerApi, SequencerConfig, system_clock,
+};
+use clap::Args;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+};
+use tonic::transport::{
+    Endpoint, Server,
+    server::{Router, TcpIncoming},
+};
+
+use crate::{
+    files,
+    ledger_dir::{LedgerDir, open_mock},
+    output::Outcome,
+    settings::{Flags, Role, Settings, shown},
+};
+
+/// How long open calls may go on after the signal to stop.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Arguments of `assent node`.
+#[derive(Args)]
+pub struct NodeArgs {
+    /// Folder that `assent init` made
+    dir: PathBuf,
+    /// Confirm that the clock is right after it stepped by more than the ledger's max_time_step_ms
+    #[arg(long)]
+    accept_time_step: bool,
+    #[command(flatten)]
+    flags: Flags<{ Role::Node as u8 }>,
+}
+
+/// Arguments of `assent sequencer`.
+#[derive(Args)]
+pub struct SequencerArgs {
+    /// Folder of the ledger: manifest.bin, keys/sequencer.key, and perhaps config.toml
+    dir: PathBuf,
+    /// Confirm that the clock is right after it stepped by more than the ledger's max_time_step_ms
+    #[arg(long)]
+    accept_time_step: bool,
+    #[command(flatten)]
+    flags: Flags<{ Role::Sequencer as u8 }>,
+}
+
+/// Arguments of `assent prover`.
+#[derive(Args)]
+pub struct ProverArgs {
+    /// Folder of the ledger: manifest.bin, keys/prover.key, keys/anchor.key, and perhaps config.toml
+    dir: PathBuf,
+    #[command(flatten)]
+    flags: Flags<{ Role::Prover as u8 }>,
+}
+
+/// Arguments of `assent validator`.
+#[derive(Args)]
+pub struct ValidatorArgs {
+    /// Folder of the validator. Where it has no manifest.bin yet, that is fetched from the sequencer and compared with --chain
+    dir: PathBuf,
+    /// Chain id of the ledger, from a source that you trust; needed for the first start in a folder without manifest.bin
+    #[arg(long, env = "ASSENT_CHAIN", value_name = "ID")]
+    chain: Option<ChainId>,
+    #[command(flatten)]
+    flags: Flags<{ Role::Validator as u8 }>,
+}
+
+/// Arguments of `assent mockchain`.
+#[derive(Args)]
+pub struct MockchainArgs {
+    /// Folder of the ledger, or any other: blocks are kept in mockchain/, the password in keys/mockchain-password
+    dir: PathBuf,
+    #[command(flatten)]
+    flags: Flags<{ Role::Mockchain as u8 }>,
+}
+
+/// `assent node`.
+pub async fn run_node(args: NodeArgs) -> anyhow::Result<Outcome> {
+    let dir = LedgerDir(args.dir);
+    let manifest = dir.manifest()?;
+    let settings = args.flags.over(&dir.config_path())?;
+    let mock = settings.text("base.url").is_empty();
+    let parts = Parts { mock, sequencer: true, prover: Some(Duties::Prover) };
+    Process { dir, manifest: Some(Arc::new(manifest)), settings, accept_time_step: args.accept_time_step }
+        .run(&parts, Some("sequencer.listen"))
+        .await
+}
+
+/// `assent sequencer`.
+pub async fn run_sequencer(args: SequencerArgs) -> anyhow::Result<Outcome> {
+    let dir = LedgerDir(args.dir);
+    let manifest = dir.manifest()?;
+    let settings = args.flags.over(&dir.config_path())?;
+    let parts = Parts { mock: false, sequencer: true, prover: None };
+    Process { dir, manifest: Some(Arc::new(manifest)), settings, accept_time_step: args.accept_time_step }
+        .run(&parts, Some("sequencer.listen"))
+        .await
+}
+
+/// `assent prover`.
+pub async fn run_prover(args: ProverArgs) -> anyhow::Result<Outcome> {
+    let dir = LedgerDir(args.dir);
+    let manifest = dir.manifest()?;
+    let settings = args.flags.over(&dir.config_path())?;
+    let parts = Parts { mock: false, sequencer: false, prover: Some(Duties::Prover) };
+    Process { dir, manifest: Some(Arc::new(manifest)), settings, accept_time_step: false }
+        .run(&parts, Some("prover.listen"))
+        .await
+}
+
+/// `assent validator`.
+pub async fn run_validator(args: ValidatorArgs) -> anyhow::Result<Outcome> {
+    let dir = LedgerDir(args.dir);
+    let settings = args.flags.over(&dir.config_path())?;
+    let manifest = if dir.manifest_path().exists() {
+        let manifest = dir.manifest()?;
+        if let Some(pinned) = args.chain.filter(|pinned| *pinned != manifest.chain_id()) {
+            bail!("{} is the folder of chain {}, not {pinned}", dir.0.display(), manifest.chain_id());
+        }
+        manifest
+    } else {
+        let pinned = args.chain.with_context(|| {
+            format!(
+                "{} has no manifest.bin; say which ledger you mean with --chain, from a source that you trust",
+                dir.0.display()
+            )
+        })?;
+        match fetch_manifest(&dir, settings.text("validator.sequencer"), pinned).await? {
+            Some(manifest) => manifest,
+            None => return Ok(Outcome::Done),
+        }
+    };
+    let parts = Parts { mock: false, sequencer: false, prover: Some(Duties::Validator) };
+    Process { dir, manifest: Some(Arc::new(manifest)), settings, accept_time_step: false }
+        .run(&parts, Some("validator.listen"))
+        .await
+}
+
+/// `assent mockchain`.
+pub async fn run_mockchain(args: MockchainArgs) -> anyhow::Result<Outcome> {
+    let dir = LedgerDir(args.dir);
+    let settings = args.flags.over(&dir.config_path())?;
+    files::make_private_dir(&dir.0)?;
+    let parts = Parts { mock: true, sequencer: false, prover: None };
+    Process { dir, manifest: None, settings, accept_time_step: false }.run(&parts, None).await
+}
+
+/// The manifest of a pinned chain, from its sequencer. `None` where a signal came first.
+async fn fetch_manifest(
+    dir: &LedgerDir,
+    address: &str,
+    pinned: ChainId,
+) -> anyhow::Result<Option<GenesisManifest>> {
+    let endpoint = Endpoint::from_shared(address.to_owned())
+        .with_context(|| format!("validator.sequencer: {address}"))?
+        .connect_timeout(Duration::from_secs(5));
+    let mut client = SequencerServiceClient::new(endpoint.connect_lazy());
+    let mut signals = Signals::new()?;
+    let (mut pause, mut told) = (Duration::from_millis(100), false);
+    let bytes = loop {
+        let answer = tokio::select! {
+            answer = client.get_ledger(proto::GetLedgerRequest {}) => answer,
+            _ = signals.next() => return Ok(None),
+        };
+        match answer {
+            Ok(ledger) => break ledger.into_inner().manifest,
+            Err(status) if !told => {
+                tracing::warn!(%address, problem = status.message(), "waiting for the sequencer, to learn the manifest");
+                told = true;
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = signals.next() => return Ok(None),
+        }
+        pause = (pause * 2).min(Duration::from_secs(5));
+    };
+    let found = ChainId(sha256(&bytes));
+    ensure!(found == pinned, "{address} serves chain {found}, not {pinned}");
+    let manifest = GenesisManifest::decode(&bytes).context("the sequencer's manifest cannot be read")?;
+    files::make_private_dir(&dir.0)?;
+    files::write_whole(&dir.chain_id_path(), format!("{found}\n").as_bytes())?;
+    files::write_whole(&dir.manifest_path(), &bytes)?;
+    Ok(Some(manifest))
+}
+
+/// What one process runs.
+struct Parts {
+    mock: bool,
+    sequencer: bool,
+    prover: Option<Duties>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Duties {
+    Prover,
+    Validator,
+}
+
+struct Process {
+    dir: LedgerDir,
+    /// Of every role but the mock base chain's.
+    manifest: Option<Arc<GenesisManifest>>,
+    settings: Settings,
+    accept_time_step: bool,
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for the {what}"))
+}
+
+/// Waits for a task that may not be there.
+async fn ended(task: &mut Option<JoinHandle<anyhow::Result<()>>>, what: &str) -> anyhow::Error {
+    match task {
+        None => std::future::pending().await,
+        Some(task) => match task.await {
+            Ok(Ok(())) => anyhow::anyhow!("the {what} ended"),
+            Ok(Err(error)) => error.context(format!("the {what} ended")),
+            Err(error) => anyhow::Error::new(error).context(format!("the {what} ended")),
+        },
+    }
+}
+
+async fn halted(sequencer: &mut Option<Sequencer>) -> anyhow::Error {
+    match sequencer {
+        None => std::future::pending().await,
+        Some(sequencer) => anyhow::anyhow!("the sequencer ended: {}", sequencer.halted().await),
+    }
+}
+
+impl Process {
+    /// Runs until SIGTERM or SIGINT, or until a part must not go on.
+    async fn run(self, parts: &Parts, listen: Option<&str>) -> anyhow::Result<Outcome> {
+        // All ports before anything is opened: a port in use changes nothing.
+        let listener = match listen {
+            Some(key) => Some(bind("gRPC services", self.settings.listen(key)?).await?),
+            None => None,
+        };
+        let mock_listener = match parts.mock {
+            true => Some(bind("mock base chain", self.settings.listen("mockchain.listen")?).await?),
+            false => None,
+        };
+        let mut signals = Signals::new()?;
+        let (stop, stopped) = watch::channel(false);
+
+        let (base_url, mock, mut mock_server) = self.start_base(mock_listener, stopped.clone())?;
+        let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        let mut feeding = None;
+        let mut sequencer = None;
+        if let (true, Some(manifest)) = (parts.sequencer, &self.manifest) {
+            let feed = BaseFeed::default();
+            match &base_url {
+                Some(url) => {
+                    let poll = Duration::from_millis(self.settings.number("base.poll_ms"));
+                    feeding = Some(tokio::spawn(feed_base(BitcoinRpc::new(url)?, feed.clone(), poll)));
+                }
+                None => tracing::warn!("there is no base chain: batches cite no base blocks"),
+            }
+            let opened = Sequencer::open(self.sequencer_config(manifest, feed)?);
+            sequencer = Some(opened.context("the sequencer cannot start")?);
+        }
+        let prover = match (parts.prover, &self.manifest) {
+            (Some(duties), Some(manifest)) => {
+                // In one process with its sequencer, it follows that one.
+                let own = address.filter(|_| parts.sequencer).map(|address| format!("http://{address}"));
+                let config = prover_config(&self.dir, &self.settings, manifest, duties, base_url.as_deref(), own)?;
+                Some(Prover::open(config).context("the prover cannot start")?)
+            }
+            _ => None,
+        };
+
+        let mut server = match listener {
+            Some(listener) => {
+                let router =
+                    services(sequencer.as_ref().map(Sequencer::api), prover.as_ref().map(Prover::api)).await?;
+                Some(tokio::spawn(serve(listener, router, stopped.clone())))
+            }
+            None => None,
+        };
+        let mut proving = prover.map(|prover| {
+            let stopped = stopped.clone();
+            tokio::spawn(async move { Ok(prover.run(stopped).await?) })
+        });
+        if let (Some(address), Some(manifest)) = (address, &self.manifest) {
+            tracing::info!(chain = %manifest.chain_id(), "serving on http://{address}");
+        }
+
+        let result = tokio::select! {
+            signal = signals.next() => Ok(signal),
+            error = halted(&mut sequencer) => Err(error),
+            error = ended(&mut proving, "prover") => Err(error),
+            error = ended(&mut server, "server") => Err(error),
+            error = ended(&mut mock_server, "mock base chain") => Err(error),
+        };
+        if let Ok(signal) = &result {
+            tracing::info!("{signal}: stopping");
+        }
+        stop.send_replace(true);
+        if let Some(feeding) = feeding {
+            feeding.abort();
+        }
+        if let Some(sequencer) = &sequencer {
+            sequencer.end_streams();
+        }
+        for task in [proving, server, mock_server].into_iter().flatten() {
+            finish(task).await;
+        }
+        // By itself it only ends where `result` says so already.
+        if let (Some(sequencer), true) = (sequencer, result.is_ok()) {
+            sequencer.shut_down().await?;
+        }
+        if let Some(mock) = mock {
+            mock.stop();
+        }
+        result?;
+        tracing::info!("stopped; everything acknowledged is on disk");
+        Ok(Outcome::Done)
+    }
+
+    /// Where the base chain is, and the mock one where this process runs it.
+    #[allow(clippy::type_complexity, reason = "three things that begin together")]
+    fn start_base(
+        &self,
+        listener: Option<TcpListener>,
+        mut stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<(Option<String>, Option<MockChain>, Option<JoinHandle<anyhow::Result<()>>>)> {
+        let Some(listener) = listener else {
+            return Ok((base_url(&self.dir, &self.settings)?, None, None));
+        };
+        let password = self.dir.ensure_mock_password()?;
+        let interval = Duration::from_millis(self.settings.number("mockchain.block_interval_ms"));
+        let chain = open_mock(&self.dir.mock_path(), Some(interval), &password)?;
+        let address = listener.local_addr()?;
+        let url = format!("http://assent:{password}@{address}");
+        let served = chain.clone();
+        let server = tokio::spawn(async move {
+            let stopped = async move {
+                let _ = stop.wait_for(|stop| *stop).await;
+            };
+            Ok(served.serve(listener, stopped).await?)
+        });
+        tracing::info!(
+            height = chain.height(),
+            "mock base chain on {}, password in {}",
+            shown(&url),
+            self.dir.key_path("mockchain-password").display()
+        );
+        Ok((Some(url), Some(chain), Some(server)))
+    }
+
+    fn sequencer_config(
+        &self,
+        manifest: &Arc<GenesisManifest>,
+        base: BaseFeed,
+    ) -> anyhow::Result<SequencerConfig> {
+        let settings = &self.settings;
+        Ok(SequencerConfig {
+            path: self.dir.sequencer_path(),
+            manifest: manifest.clone(),
+            key: self.dir.key("sequencer.key")?,
+            seal: SealPolicy {
+                // The ledger's own limits bound what a setting may say.
+                entries: settings.number32("seal.entries").min(manifest.limits.max_batch_entries),
+                bytes: settings.number32("seal.bytes").min(manifest.limits.max_batch_bytes),
+                age_ms: settings.number("seal.age_ms").min(manifest.limits.max_seal_delay_ms),
+            },
+            queue_capacity: usize::try_from(settings.number("sequencer.queue"))?,
+            retention: Retention {
+                alarm: Duration::from_secs(settings.number("retention.alarm_s")),
+                limit: Duration::from_secs(settings.number("retention.limit_s")),
+            },
+            accept_time_step: self.accept_time_step,
+            base,
+            clock: system_clock(),
+        })
+    }
+}
+
+/// Gives a task the time to end by itself.
+async fn finish(mut task: JoinHandle<anyhow::Result<()>>) {
+    if !task.is_finished() && tokio::time::timeout(GRACE, &mut task).await.is_err() {
+        task.abort();
+        // Cancelled, which is no news; awaited so that what it holds is closed.
+        let _ = task.await;
+    }
+}
+
+/// Where the base chain is.
+fn base_url(dir: &LedgerDir, settings: &Settings) -> anyhow::Result<Option<String>> {
+    let url = settings.text("base.url");
+    if !url.is_empty() {
+        return Ok(Some(url.to_owned()));
+    }
+    let password = dir.mock_password()?;
+    Ok(password.map(|password| format!("http://assent:{password}@{}", settings.text("mockchain.listen"))))
+}
+
+/// How a prover or validator of this folder runs.
+fn prover_config(
+    dir: &LedgerDir,
+    settings: &Settings,
+    manifest: &Arc<GenesisManifest>,
+    duties: Duties,
+    base_url: Option<&str>,
+    own_sequencer: Option<String>,
+) -> anyhow::Result<ProverConfig> {
+    let not_empty = |key: &str| Some(settings.text(key)).filter(|text| !text.is_empty()).map(str::to_owned);
+    let needed = |key: &str| not_empty(key).with_context(|| format!("{key} is empty; say where it is"));
+    let (path, duty, sequencer, seed) = match duties {
+        Duties::Prover => {
+            ensure!(
+                base_url.is_some(),
+                "there is no base chain to anchor on: set base.url, or run the mock base chain of this folder"
+            );
+            let duty = Duty::Prover {
+                key: dir.key("prover.key")?,
+                anchor_interval: Duration::from_millis(settings.number("anchor.interval_ms")),
+            };
+            let sequencer = own_sequencer.map_or_else(|| needed("prover.sequencer"), Ok)?;
+            (dir.prover_path(), duty, sequencer, Some(dir.key("anchor.key")?.seed()))
+        }
+        Duties::Validator => {
+            if base_url.is_none() {
+                tracing::warn!("there is no base chain: anchors are not compared");
+            }
+            let duty = Duty::Validator { prover: not_empty("validator.prover") };
+            (dir.validator_path(), duty, needed("validator.sequencer")?, None)
+        }
+    };
+    let anchor = AnchorConfig {
+        chain_id: manifest.chain_id(),
+        first_seal: manifest.first_anchor,
+        network: assent_verify::base::network(&manifest.base)?,
+        seed,
+        birthday_height: settings.number32("anchor.birthday_height"),
+        max_fee_rate: settings.number("anchor.max_fee_rate"),
+    };
+    Ok(ProverConfig {
+        path,
+        manifest: manifest.clone(),
+        duty,
+        sequencer,
+        base: base_url.map(|url| BaseChain { url: url.to_owned(), anchor }),
+        confirmations: settings.number32("anchor.confirmations"),
+    })
+}
+
+/// Opens the database of a prover or validator, for a command that does not run it.
+pub fn open_follower(dir: &LedgerDir, validator: bool) -> anyhow::Result<Prover> {
+    let manifest = Arc::new(dir.manifest()?);
+    let flags = Flags::<{ Role::All as u8 }>::default();
+    let settings = flags.over(&dir.config_path())?;
+    let duties = if validator { Duties::Validator } else { Duties::Prover };
+    let url = base_url(dir, &settings)?;
+    let config = prover_config(dir, &settings, &manifest, duties, url.as_deref(), None)?;
+    Ok(Prover::open(config)?)
+}
+
+/// Keeps the base blocks to cite up to date.
+async fn feed_base(
+    rpc: BitcoinRpc,
+    feed: Arc<RwLock<Vec<assent_core::batch::BaseBlock>>>,
+    poll: Duration,
+) {
+    let mut told = false;
+    loop {
+        match update_feed(&rpc, &feed, BASE_BLOCKS).await {
+            Ok(()) if told => {
+                tracing::info!("the base chain answers");
+                told = false;
+            }
+            Ok(()) => {}
+            Err(error) if !told => {
+                tracing::warn!(%error, "waiting for the base chain; transactions are sequenced meanwhile");
+                told = true;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(poll).await;
+    }
+}
+
+/// Health, reflection, and the services of the parts that run.
+async fn services(sequencer: Option<SequencerApi>, prover: Option<ProverApi>) -> anyhow::Result<Router> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(assent_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let mut router = Server::builder().add_service(health_service).add_service(reflection);
+    if let Some(api) = sequencer {
+        health.set_serving::<SequencerServiceServer<SequencerApi>>().await;
+        let service = SequencerServiceServer::new(api)
+            .max_decoding_message_size(assent_sequencer::service::MAX_REQUEST_BYTES)
+            .max_encoding_message_size(assent_sequencer::service::MAX_RESPONSE_BYTES);
+        router = router.add_service(service);
+    }
+    if let Some(api) = prover {
+        health.set_serving::<ProverServiceServer<ProverApi>>().await;
+        let service =
+            ProverServiceServer::new(api).max_encoding_message_size(assent_prover::MAX_RESPONSE_BYTES);
+        router = router.add_service(service);
+    }
+    Ok(router)
+}
+
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let stopped = async move {
+        // The sender is gone where the process is ending anyway.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Ok(router.serve_with_incoming_shutdown(incoming, stopped).await?)
+}

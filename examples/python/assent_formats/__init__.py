@@ -1,0 +1,1 @@
+"""The formats of Assent, from docs/formats.md, with Python's standard library alone."""

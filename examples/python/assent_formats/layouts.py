@@ -1,0 +1,296 @@
+"""The binary layouts of docs/formats.md that clients and verifiers meet, field by field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated
+
+from .codec import (
+    U16,
+    U32,
+    U64,
+    Codec,
+    FormatError,
+    Hash,
+    Key,
+    Signature,
+    fixed,
+    layout,
+    list_of,
+    long,
+    option_of,
+    short,
+    tagged_hash,
+    text,
+    uint,
+)
+
+WEEK_MS = 604_800_000
+ENTRY_BYTES = 114
+RECORD_BYTES = 67
+
+
+def check_code(value: str, limit: int) -> None:
+    """What a transaction may name as a code, or as the system of one."""
+    if not 1 <= len(value.encode()) <= limit:
+        raise FormatError(f"a code of 1 to {limit} bytes expected, {len(value.encode())} found")
+    if any(c.isspace() or ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in value):
+        raise FormatError(f"a code without white space and control characters expected, {value!r} found")
+
+
+@dataclass(frozen=True)
+class Coding:
+    system: Annotated[str, text(short(128))]
+    code: Annotated[str, text(short(64))]
+
+
+@dataclass(frozen=True)
+class Period:
+    start: U64
+    end: U64
+
+    def check(self) -> None:
+        if self.end <= self.start:
+            raise FormatError(f"a period that ends after its start expected, {self.start} to {self.end} found")
+
+
+@dataclass(frozen=True)
+class Authorization:
+    scheme: Annotated[int, uint(1, 1, 1)]
+    public_key: Key
+    signature: Signature
+
+
+AUTHORIZATIONS = list_of(Authorization, 1, uint(1))
+
+
+def authorizations_hash(authorizations: tuple[Authorization, ...]) -> bytes:
+    return tagged_hash(0x12, AUTHORIZATIONS.write(authorizations))
+
+
+class OutcomeKind(IntEnum):
+    ACCOUNT_OPENED = 1
+    CONSENT_GRANTED = 2
+    CONSENT_REVOKED = 3
+    REVOCATION_WITHOUT_EFFECT = 4
+    ACCESS_PERMITTED = 5
+    ACCESS_DENIED = 6
+    ACCESS_COVERED = 7
+    ACCESS_UNCOVERED = 8
+
+
+def number_of(enum: type[IntEnum]) -> Codec:
+    """One byte that has to be a number of the enumeration."""
+
+    def read(reader) -> IntEnum:
+        value = reader.uint(1)
+        try:
+            return enum(value)
+        except ValueError as error:
+            raise FormatError(f"a number of {enum.__name__} expected, {value} found") from error
+
+    return Codec(read, lambda value: bytes([value]))
+
+
+@dataclass(frozen=True)
+class Obligation:
+    purposes: Annotated[tuple[str, ...], list_of(text(short(64)), 16)]
+    classes: Annotated[tuple[Coding, ...], list_of(Coding, 8)]
+    labels: Annotated[tuple[Coding, ...], list_of(Coding, 8)]
+    data_period: Annotated[Period | None, option_of(Period)]
+
+
+@layout(0x14)
+@dataclass(frozen=True)
+class OutcomeLeaf:
+    kind: Annotated[OutcomeKind, number_of(OutcomeKind)]
+    object: Hash
+    permit_until: U64
+    obligations: Annotated[tuple[Obligation, ...], list_of(Obligation, 32)]
+    detail_hash: Hash
+
+
+class Reason(IntEnum):
+    NO_DECISION = 0
+    PERMITTED_BY_PROVISION = 1
+    PERMITTED_BY_DEFAULT = 2
+    DENIED_BY_PROVISION = 3
+    DENIED_BY_DEFAULT = 4
+    NONE_APPLICABLE = 5
+    NO_CONSENT = 6
+    UNKNOWN_SUBJECT = 7
+    TOO_MANY_OBLIGATIONS = 8
+    NO_SUCH_REQUEST = 9
+    REQUEST_DENIED = 10
+    PERMIT_EXPIRED = 11
+    BEYOND_THE_REQUEST = 12
+
+
+@dataclass(frozen=True)
+class Decider:
+    consent: Hash
+    path: Annotated[tuple[int, ...], list_of(U16, 4)]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    consent: Hash
+    verdict: Annotated[int, uint(1, 0, 2)]  # silent, permit, deny
+
+
+@layout(0x15)
+@dataclass(frozen=True)
+class Detail:
+    salt: Hash
+    consent_log_size: U64
+    reason: Annotated[Reason, number_of(Reason)]
+    combining_rule: Annotated[int, uint(1, 1, 1)]
+    decider: Annotated[Decider | None, option_of(Decider)]
+    verdicts: Annotated[tuple[Verdict, ...], list_of(Verdict, 32)]
+
+    def check(self) -> None:
+        consents = [verdict.consent for verdict in self.verdicts]
+        if any(a >= b for a, b in zip(consents, consents[1:])):
+            raise FormatError("verdicts in ascending order of their consents expected")
+
+
+@layout(0x16)
+@dataclass(frozen=True)
+class Entry:
+    sequence: U64
+    time: U64
+    transaction_id: Hash
+    authorizations_hash: Hash
+    outcome_root: Hash
+
+
+@layout(0x17)
+@dataclass(frozen=True)
+class Receipt:
+    chain_id: Hash
+    key_id: Hash
+    epoch: U64
+    batch_number: U64
+    deadline: U64
+    entry: Annotated[Entry, Entry.layout]  # type: ignore[attr-defined]
+
+
+@layout(0x18)
+@dataclass(frozen=True)
+class GroupStatement:
+    chain_id: Hash
+    position: U64
+    count: U32
+    root: Hash
+
+
+class RefusalReason(IntEnum):
+    EXPIRED = 1
+    EXPIRY_TOO_FAR = 2
+    UNKNOWN_ACCOUNT = 3
+    ACCOUNT_EXISTS = 4
+    TOO_MANY_CONSENTS = 5
+    REVOCATION_CODE_TAKEN = 6
+    UNKNOWN_REVOCATION_CODE = 7
+    UNKNOWN_CODE = 8
+    DUPLICATE = 9
+
+
+@layout(0x19)
+@dataclass(frozen=True)
+class Refusal:
+    chain_id: Hash
+    key_id: Hash
+    transaction_id: Hash
+    reason: Annotated[RefusalReason, number_of(RefusalReason)]
+    sequence: U64
+    time: U64
+
+
+@layout(0x1A)
+@dataclass(frozen=True)
+class BatchHeader:
+    chain_id: Hash
+    epoch: U64
+    ruleset: U32
+    number: U64
+    first_sequence: U64
+    entry_count: Annotated[int, uint(4, 1)]
+    entries_root: Hash
+    effects_root: Hash
+    log_root: Hash
+    previous_hash: Hash
+    time: U64
+    base_height: U32
+    base_hash: Hash
+    key_id: Hash
+
+
+@layout(0x1C)
+@dataclass(frozen=True)
+class BatchRecord:
+    header_hash: Hash
+    state_root: Hash
+    tree_kind: Annotated[int, uint(1, 0, 0)]
+
+    def check(self) -> None:
+        if any(self.state_root):
+            raise FormatError(f"a state root of zeros expected, {self.state_root.hex()} found")
+
+
+@layout(0x1D)
+@dataclass(frozen=True)
+class Manifest:
+    nonce: Hash
+    created: U64
+    sequencer_key: Key
+    prover_key: Key
+    base_network: Annotated[str, text(short())]
+    base_genesis_hash: Hash
+    first_anchor_txid: Hash
+    first_anchor_vout: U32
+    ruleset: U32
+    ruleset_hash: Hash
+    max_validity_ms: U64
+    permit_validity_ms: U64
+    max_time_step_ms: U64
+    max_seal_delay_ms: U64
+    max_batch_entries: U32
+    max_batch_bytes: U32
+
+    def check(self) -> None:
+        for name, least, most in (
+            ("max_validity_ms", 1, WEEK_MS),
+            ("permit_validity_ms", 1, self.max_validity_ms),
+            ("max_time_step_ms", 1, WEEK_MS),
+            ("max_seal_delay_ms", 1, WEEK_MS),
+            ("max_batch_entries", 1, 65_536),
+            ("max_batch_bytes", 131_072, 33_554_432),
+        ):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise FormatError(f"{name}: {least} to {most} expected, {value} found")
+
+
+@layout(0x30)
+@dataclass(frozen=True)
+class Bundle:
+    """What a proof file carries. Its parts are read one by one by the checks."""
+
+    manifest: Annotated[bytes, long(1_024)]
+    body: Annotated[bytes, long(65_536)]
+    authorizations: Annotated[tuple[Authorization, ...], AUTHORIZATIONS]
+    entry: Annotated[bytes, fixed(ENTRY_BYTES)]
+    outcome_leaves: Annotated[tuple[bytes, ...], list_of(long(1 << 20), 32)]
+    details: Annotated[tuple[bytes, ...], list_of(long(1 << 20), 32)]
+    entry_path: Annotated[tuple[bytes, ...], list_of(Hash, 64)]
+    header: Annotated[bytes, long(1_024)]
+    header_signature: Signature
+    batch_record: Annotated[bytes, fixed(RECORD_BYTES)]
+    history_path: Annotated[tuple[bytes, ...], list_of(Hash, 64)]
+    checkpoint: Annotated[str, text(long(16_384))]
+    anchors: Annotated[tuple[bytes, ...], list_of(long(10_000), 200_000, uint(4))]
+    block_index: U32
+    block_path: Annotated[tuple[bytes, ...], list_of(Hash, 64)]
+    headers: Annotated[tuple[bytes, ...], list_of(fixed(80), 2_016)]

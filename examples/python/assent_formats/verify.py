@@ -1,0 +1,493 @@
+"""The checks of a proof bundle, in their order ("The checks, in order" of docs/formats.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from . import base, ed25519, files, layouts, merkle, names, note
+from .codec import U64_MAX, FormatError, decode, layout_hash, sha256
+from .layouts import BatchHeader, BatchRecord, Bundle, Detail, Entry, Manifest, OutcomeKind, OutcomeLeaf, Reason
+from .transaction import (
+    Action,
+    GrantConsent,
+    OpenAccount,
+    RecordAccess,
+    RequestAccess,
+    RevokeConsent,
+    TransactionBody,
+    check_sender,
+    read_body,
+)
+
+# The rulesets that this verifier knows: layout 0x1e over the files of crates/assent-core/ruleset/v1, hashed.
+# `test_assent.py` computes it from them.
+RULESETS = {1: bytes.fromhex("4087a587ce15f419716986f19f32e56a78aecd242edee5715cbf2e6bf4ab16a0")}
+
+
+class ReadError(Exception):
+    """The file cannot be read as a proof bundle at all."""
+
+
+class CheckError(Exception):
+    """A check does not hold. `name` is the check's name in docs/errors.md."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Pins:
+    """What the verifier was told from outside. Hashes of blocks in the order in which they are hashed."""
+
+    chain_id: bytes | None = None
+    base_block: bytes | None = None
+    least_work: int | None = None
+
+
+@contextmanager
+def check(name: str) -> Iterator[None]:
+    """Names the check that a `FormatError` of the block is a failure of."""
+    try:
+        yield
+    except FormatError as error:
+        raise CheckError(name, str(error)) from error
+
+
+def require(name: str, condition: bool, message: str) -> None:
+    if not condition:
+        raise CheckError(name, message)
+
+
+def require_equal(name: str, what: str, expected: bytes, found: bytes) -> None:
+    require(name, expected == found, f"{what}: {expected.hex()} expected, {found.hex()} found")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a bundle proves, after all checks held."""
+
+    pins: Pins
+    manifest: Manifest
+    chain_id: bytes
+    transaction_id: bytes
+    body: TransactionBody
+    entry: Entry
+    outcomes: tuple[OutcomeLeaf, ...]
+    details: tuple[Detail, ...]
+    header: BatchHeader
+    checkpoint: note.Checkpoint
+    anchors: tuple[base.Anchor, ...]
+    base_headers: tuple[base.Header, ...]
+
+    @property
+    def pinned(self) -> bool:
+        return self.pins.chain_id is not None
+
+    @property
+    def status(self) -> str:
+        return "VERIFIED" if self.pinned else "CONSISTENT_NOT_PINNED"
+
+    @property
+    def work(self) -> int:
+        return sum(header.work for header in self.base_headers)
+
+    def proves(self) -> list[str]:
+        by = f"by {names.write_did(self.body.sender)}" if self.body.sender else "by nobody: it shows a revocation code"
+        block = self.base_headers[0]
+        lines = [
+            f"Transaction {self.transaction_id.hex()} {say_act(self.body)}. It was signed {by}.",
+            f"It was sequenced as number {self.entry.sequence} of ledger {self.chain_id.hex()} "
+            f"at {say_time(self.entry.time)}, with this outcome:",
+        ]
+        for number, leaf in enumerate(self.outcomes):
+            lines.append(f"  {say_outcome(leaf)}")
+            if self.details:
+                lines.append(f"    {say_detail(self.details[number])}")
+        lines.append(
+            f"Since block {base.shown(block.hash)} of the base chain ({self.manifest.base_network}, block time "
+            f"{say_time(block.time * 1000)}) nobody can have changed, moved or inserted it."
+        )
+        return lines
+
+    def does_not_prove(self) -> list[str]:
+        return [
+            "Who stands behind an account id: keys are known, names are not.",
+            "That the decision was right: the consents in force at that moment are not in this file.",
+            "That a consent is still in force, or that this entry is the only one about its subject.",
+            "What the data were, or that nobody read them around the ledger.",
+        ]
+
+    def trusted(self) -> list[str]:
+        lines = [
+            "You, for the chain id: it names the keys of the sequencer and of the prover."
+            if self.pinned
+            else "NOBODY vouches for the ledger: give its chain id (--chain) from a source that you trust.",
+            "The sequencer, for the time of the entry and for its outcome.",
+            "The prover, for having executed the batch again before it signed the checkpoint.",
+        ]
+        if self.pins.base_block is None and self.pins.least_work is None:
+            lines.append(
+                f"Whoever made the {len(self.base_headers)} base-chain headers of the file (work {self.work:x}): "
+                "pin a block (--base-block) or least work (--least-work) to trust in more."
+            )
+        return lines
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "status": self.status,
+            "check": None,
+            "chain_id": self.chain_id.hex(),
+            "transaction_id": self.transaction_id.hex(),
+            "sequence": self.entry.sequence,
+            "time_ms": self.entry.time,
+            "outcomes": [leaf.kind.name for leaf in self.outcomes],
+            "batch_number": self.header.number,
+            "checkpoint_size": self.checkpoint.size,
+            "network": self.manifest.base_network,
+            "anchor_txid": base.shown(self.anchors[-1].transaction.txid),
+            "block_hash": base.shown(self.base_headers[0].hash),
+            "depth": len(self.base_headers),
+            "work": f"{self.work:x}",
+            "proves": self.proves(),
+            "does_not_prove": self.does_not_prove(),
+            "trusted": self.trusted(),
+        }
+
+
+def verify(file_bytes: bytes, pins: Pins = Pins()) -> Report:
+    """Makes every check in order. Raises `ReadError`, or `CheckError` for the first check that fails."""
+    try:
+        bundle, digest_holds = files.read_file(file_bytes, files.PROOF_MAGIC, Bundle)
+    except FormatError as error:
+        raise ReadError(str(error)) from error
+
+    manifest, chain_id = check_manifest(bundle, pins)
+    body = check_transaction(bundle, chain_id)
+    entry, outcomes, details = check_entry(bundle, manifest, body)
+    header = check_batch(bundle, manifest, chain_id, entry)
+    checkpoint = check_history(bundle, manifest, chain_id, header)
+    anchors = check_anchors(bundle, manifest, chain_id, header, checkpoint)
+    base_headers = check_base(bundle, manifest, anchors, pins)
+    require("file-digest", digest_holds, "all checks hold, but the digest does not: the file was damaged")
+    return Report(
+        pins,
+        manifest,
+        chain_id,
+        entry.transaction_id,
+        body,
+        entry,
+        outcomes,
+        details,
+        header,
+        checkpoint,
+        anchors,
+        base_headers,
+    )
+
+
+def check_manifest(bundle: Bundle, pins: Pins) -> tuple[Manifest, bytes]:
+    with check("manifest"):
+        manifest = decode(Manifest, bundle.manifest)
+    chain_id = sha256(bundle.manifest)
+    if pins.chain_id is not None:
+        require_equal("chain-id", "hash of the manifest", pins.chain_id, chain_id)
+    ruleset = RULESETS.get(manifest.ruleset)
+    require("ruleset", ruleset is not None, f"ruleset 1 expected, {manifest.ruleset} found")
+    assert ruleset is not None
+    require_equal("ruleset", "hash of the ruleset", ruleset, manifest.ruleset_hash)
+    network = base.NETWORKS.get(manifest.base_network)
+    require(
+        "base-network",
+        network is not None,
+        f"one of {', '.join(base.NETWORKS)} expected, {manifest.base_network!r} found",
+    )
+    assert network is not None
+    require_equal("base-network", "first block", network.genesis_hash, manifest.base_genesis_hash)
+    return manifest, chain_id
+
+
+def check_transaction(bundle: Bundle, chain_id: bytes) -> TransactionBody:
+    with check("transaction"):
+        body = read_body(bundle.body, chain_id)
+    with check("sender-signature"):
+        authorization = check_sender(body, bundle.authorizations)
+    if authorization is not None:
+        signed = names.transaction_id(bundle.body)
+        require(
+            "sender-signature",
+            ed25519.verify(authorization.public_key, signed, authorization.signature),
+            "the signature over the transaction id does not verify",
+        )
+    return body
+
+
+def check_entry(
+    bundle: Bundle, manifest: Manifest, body: TransactionBody
+) -> tuple[Entry, tuple[OutcomeLeaf, ...], tuple[Detail, ...]]:
+    with check("entry"):
+        entry = decode(Entry, bundle.entry)
+    transaction_id = names.transaction_id(bundle.body)
+    require_equal("transaction-id", "transaction id of the entry", transaction_id, entry.transaction_id)
+    require_equal(
+        "authorizations",
+        "authorizations hash of the entry",
+        layouts.authorizations_hash(bundle.authorizations),
+        entry.authorizations_hash,
+    )
+    left = body.expires_at_ms - entry.time
+    require(
+        "expired",
+        0 < left <= manifest.max_validity_ms,
+        f"an expiry 1 to {manifest.max_validity_ms} ms after the entry expected, {left} found",
+    )
+    with check("outcome-leaf"):
+        outcomes = tuple(decode(OutcomeLeaf, leaf) for leaf in bundle.outcome_leaves)
+    require_equal("outcome-root", "outcome root", entry.outcome_root, merkle.root_of(bundle.outcome_leaves))
+    with check("outcome-form"):
+        check_outcome_form(body, transaction_id, outcomes)
+    with check("detail"):
+        details = check_details(bundle, outcomes)
+    return entry, outcomes, details
+
+
+def check_outcome_form(body: TransactionBody, transaction_id: bytes, outcomes: tuple[OutcomeLeaf, ...]) -> None:
+    """That kinds and objects are some that the act can have."""
+    kind = OutcomeKind
+    objects: tuple[bytes | None, ...]
+    match body.act:
+        case OpenAccount():
+            kinds, objects = {kind.ACCOUNT_OPENED}, (body.sender,)
+        case GrantConsent():
+            kinds, objects = {kind.CONSENT_GRANTED}, (transaction_id,)
+        case RevokeConsent(consent_id=consent):
+            # A code does not say which consent it is for.
+            kinds, objects = {kind.CONSENT_REVOKED, kind.REVOCATION_WITHOUT_EFFECT}, (consent,)
+        case RequestAccess(subjects=subjects):
+            kinds, objects = {kind.ACCESS_PERMITTED, kind.ACCESS_DENIED}, subjects
+        case RecordAccess(subject=subject):
+            kinds, objects = {kind.ACCESS_COVERED, kind.ACCESS_UNCOVERED}, (subject,)
+        case _:
+            raise AssertionError("read_body refuses a body without act")
+    if len(outcomes) != len(objects):
+        raise FormatError(f"{len(objects)} outcomes expected, {len(outcomes)} found")
+    for leaf, wanted in zip(outcomes, objects):
+        if leaf.kind not in kinds:
+            raise FormatError(f"one of {', '.join(sorted(k.name for k in kinds))} expected, {leaf.kind.name} found")
+        if wanted is not None and leaf.object != wanted:
+            raise FormatError(f"the object {wanted.hex()} expected, {leaf.object.hex()} found")
+        if (leaf.permit_until != 0) != (leaf.kind == kind.ACCESS_PERMITTED):
+            raise FormatError(f"{leaf.kind.name} with a permit until {leaf.permit_until}")
+        if leaf.obligations and leaf.kind not in (kind.ACCESS_PERMITTED, kind.ACCESS_COVERED):
+            raise FormatError(f"{leaf.kind.name} with obligations")
+
+
+def check_details(bundle: Bundle, outcomes: tuple[OutcomeLeaf, ...]) -> tuple[Detail, ...]:
+    if not bundle.details:
+        return ()
+    if len(bundle.details) != len(outcomes):
+        raise FormatError(f"{len(outcomes)} details or none expected, {len(bundle.details)} found")
+    details = []
+    for leaf, data in zip(outcomes, bundle.details):
+        detail = decode(Detail, data)
+        if sha256(data) != leaf.detail_hash:
+            raise FormatError(f"a detail with hash {leaf.detail_hash.hex()} expected, {sha256(data).hex()} found")
+        if not reason_fits(leaf.kind, detail.reason):
+            raise FormatError(f"{leaf.kind.name} for the reason {detail.reason.name}")
+        details.append(detail)
+    return tuple(details)
+
+
+def reason_fits(kind: OutcomeKind, reason: Reason) -> bool:
+    permitted = reason in (Reason.PERMITTED_BY_PROVISION, Reason.PERMITTED_BY_DEFAULT)
+    if kind in (OutcomeKind.ACCESS_PERMITTED, OutcomeKind.ACCESS_COVERED):
+        return permitted
+    if kind in (OutcomeKind.ACCESS_DENIED, OutcomeKind.ACCESS_UNCOVERED):
+        return reason != Reason.NO_DECISION and not permitted
+    return reason == Reason.NO_DECISION
+
+
+def check_batch(bundle: Bundle, manifest: Manifest, chain_id: bytes, entry: Entry) -> BatchHeader:
+    with check("header"):
+        header = decode(BatchHeader, bundle.header)
+    require_equal("header-chain", "chain id of the header", chain_id, header.chain_id)
+    require(
+        "header-ruleset",
+        header.ruleset == manifest.ruleset,
+        f"ruleset {manifest.ruleset} expected, {header.ruleset} found",
+    )
+    require_equal("header-key", "key of the header", names.key_id(manifest.sequencer_key), header.key_id)
+    require(
+        "header-form",
+        any(header.previous_hash) == (header.number != 0),
+        f"batch {header.number} with the previous hash {header.previous_hash.hex()}",
+    )
+    require(
+        "header-form",
+        header.entry_count <= manifest.max_batch_entries,
+        f"at most {manifest.max_batch_entries} entries expected, {header.entry_count} found",
+    )
+    index = entry.sequence - header.first_sequence
+    require(
+        "sequence-range",
+        0 <= index < header.entry_count,
+        f"sequence {entry.sequence} in a batch of {header.entry_count} from {header.first_sequence} on",
+    )
+    require(
+        "entry-time",
+        manifest.created <= entry.time <= header.time,
+        f"a time from {manifest.created} to {header.time} expected, {entry.time} found",
+    )
+    with check("entry-inclusion"):
+        leaf = merkle.leaf_hash(bundle.entry)
+        entries_root = merkle.root_from_path(leaf, index, header.entry_count, bundle.entry_path)
+    require_equal("entry-inclusion", "entries root", header.entries_root, entries_root)
+    require(
+        "header-signature",
+        ed25519.verify(manifest.sequencer_key, layout_hash(header), bundle.header_signature),
+        "the sequencer's signature on the header does not verify",
+    )
+    return header
+
+
+def check_history(bundle: Bundle, manifest: Manifest, chain_id: bytes, header: BatchHeader) -> note.Checkpoint:
+    with check("batch-record"):
+        record = decode(BatchRecord, bundle.batch_record)
+    require_equal("batch-record-header", "header hash of the record", layout_hash(header), record.header_hash)
+    with check("checkpoint"):
+        checkpoint = note.open_checkpoint(bundle.checkpoint, chain_id, manifest.prover_key)
+    with check("batch-inclusion"):
+        leaf = merkle.leaf_hash(bundle.batch_record)
+        root = merkle.root_from_path(leaf, header.number, checkpoint.size, bundle.history_path)
+    require_equal("batch-inclusion", "root of the history", checkpoint.root, root)
+    return checkpoint
+
+
+def check_anchors(
+    bundle: Bundle, manifest: Manifest, chain_id: bytes, header: BatchHeader, checkpoint: note.Checkpoint
+) -> tuple[base.Anchor, ...]:
+    seal = base.OutPoint(manifest.first_anchor_txid, manifest.first_anchor_vout)
+    anchors: list[base.Anchor] = []
+    for number, data in enumerate(bundle.anchors):
+        with check("seals"):
+            anchor = base.read_anchor(data)
+        spent = anchor.transaction.inputs[0]
+        require("seals", spent == seal, f"anchor {number}: input 0 of {seal} expected, of {spent} found")
+        anchors.append(anchor)
+        seal = anchor.next_seal
+    size = 0
+    for number, anchor in enumerate(anchors):
+        require_equal("chain-tag", f"tag of anchor {number}", chain_id[:4], anchor.tag)
+        require("anchor-size", anchor.size > size, f"anchor {number}: above {size} expected, {anchor.size} found")
+        size = anchor.size
+    require("no-anchor", bool(anchors), "an anchor expected, none found")
+    before = anchors[-2].size if len(anchors) > 1 else 0
+    require(
+        "not-first-anchor",
+        before <= header.number,
+        f"an anchor of size {before} covers batch {header.number} already",
+    )
+    last = anchors[-1]
+    require(
+        "anchor-payload",
+        (last.size, last.root) == (checkpoint.size, checkpoint.root),
+        f"size {checkpoint.size} and root {checkpoint.root.hex()} expected, {last.size} and {last.root.hex()} found",
+    )
+    return tuple(anchors)
+
+
+def check_base(
+    bundle: Bundle, manifest: Manifest, anchors: tuple[base.Anchor, ...], pins: Pins
+) -> tuple[base.Header, ...]:
+    require("no-header", bool(bundle.headers), "a base-chain header expected, none found")
+    headers = tuple(base.read_header(data) for data in bundle.headers)
+    with check("base-headers"):
+        base.check_headers(headers, base.NETWORKS[manifest.base_network])
+    with check("block-inclusion"):
+        root = base.root_from_block_path(anchors[-1].transaction.txid, bundle.block_index, bundle.block_path)
+    require_equal("block-inclusion", "Merkle root of the block", headers[0].merkle_root, root)
+    if pins.base_block is not None:
+        require(
+            "pinned-block",
+            any(header.hash == pins.base_block for header in headers),
+            f"block {base.shown(pins.base_block)} is not among the {len(headers)} headers",
+        )
+    if pins.least_work is not None:
+        work = sum(header.work for header in headers)
+        require("least-work", work >= pins.least_work, f"work {pins.least_work:x} expected, {work:x} found")
+    return headers
+
+
+def say_time(ms: int) -> str:
+    try:
+        time = datetime.fromtimestamp(ms // 1000, timezone.utc)
+    except (OverflowError, ValueError, OSError):
+        return f"{ms} ms since 1970"
+    return f"{time:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03}Z"
+
+
+def say_act(body: TransactionBody) -> str:
+    match body.act:
+        case OpenAccount():
+            return "opens an account"
+        case GrantConsent():
+            return "grants a consent"
+        case RevokeConsent(consent_id=None):
+            return "revokes a consent by its revocation code"
+        case RevokeConsent(consent_id=bytes() as consent):
+            return f"revokes consent {consent.hex()}"
+        case RequestAccess(subjects=subjects, scope=scope):
+            assert scope is not None
+            action, purpose = Action(scope.action).name.lower(), say_codes([scope.purpose])
+            return f"asks to {action} data of {len(subjects)} subject(s) for {purpose}"
+        case RecordAccess(request_id=request):
+            return f"records an access under request {request.hex()}"
+    raise AssertionError("read_body refuses a body without act")
+
+
+def say_outcome(leaf: OutcomeLeaf) -> str:
+    kind = OutcomeKind
+    if leaf.kind == kind.ACCOUNT_OPENED:
+        return f"account opened: {names.write_did(leaf.object)}"
+    if leaf.kind in (kind.CONSENT_GRANTED, kind.CONSENT_REVOKED):
+        return f"consent {leaf.object.hex()} {leaf.kind.name.removeprefix('CONSENT_').lower()}"
+    if leaf.kind == kind.REVOCATION_WITHOUT_EFFECT:
+        return f"revocation without effect on {leaf.object.hex()}"
+    words = [f"access {leaf.kind.name.removeprefix('ACCESS_')}, subject {names.write_did(leaf.object)}"]
+    if leaf.kind == kind.ACCESS_PERMITTED:
+        words.append(f"may be relied on until {say_time(leaf.permit_until)}")
+    for obligation in leaf.obligations:
+        words.append(f"must leave out {say_obligation(obligation)}")
+    return "; ".join(words)
+
+
+def say_codes(codes: Iterable[str]) -> str:
+    # Codes of an outcome are the sequencer's words; they shall not write to a terminal what they like.
+    return "/".join(code if code.isprintable() else ascii(code) for code in codes)
+
+
+def say_obligation(obligation: layouts.Obligation) -> str:
+    parts = []
+    if obligation.classes:
+        parts.append(say_codes(coding.code for coding in obligation.classes))
+    if obligation.labels:
+        parts.append(f"labelled {say_codes(coding.code for coding in obligation.labels)}")
+    if obligation.purposes:
+        parts.append(f"for {say_codes(obligation.purposes)}")
+    if obligation.data_period:
+        start, end = obligation.data_period.start, obligation.data_period.end
+        parts.append(f"from {say_time(start) if start else 'ever'} until {say_time(end) if end < U64_MAX else 'ever'}")
+    return " ".join(["data", *parts])
+
+
+def say_detail(detail: Detail) -> str:
+    words = [f"reason: {detail.reason.name.lower().replace('_', ' ')}"]
+    if detail.decider is not None:
+        path = ".".join(map(str, detail.decider.path)) or "default"
+        words.append(f"decided by consent {detail.decider.consent.hex()}, provision {path}")
+    for verdict in detail.verdicts:
+        words.append(f"consent {verdict.consent.hex()} said {('nothing', 'permit', 'deny')[verdict.verdict]}")
+    return "; ".join(words)

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Checks a proof file of Assent offline: what it proves, what it does not, and who was trusted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+
+from assent_formats.base import from_shown
+from assent_formats.files import MAX_FILE_BYTES
+from assent_formats.verify import CheckError, Pins, ReadError, Report, verify
+
+__all__ = ["CheckError", "Pins", "ReadError", "Report", "verify"]
+
+VERIFIED, WRONG_ARGUMENTS, NOT_PINNED, CHECK_FAILED, UNREADABLE = 0, 2, 10, 20, 30
+
+
+def hash_argument(text: str) -> bytes:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError(f"64 hexadecimal digits expected, {text!r} found")
+    return bytes.fromhex(text)
+
+
+def block_argument(text: str) -> bytes:
+    return from_shown(hash_argument(text).hex())
+
+
+def work_argument(text: str) -> int:
+    if not re.fullmatch(r"(0x)?[0-9a-fA-F]{1,64}", text):
+        raise argparse.ArgumentTypeError(f"1 to 64 hexadecimal digits expected, {text!r} found")
+    return int(text, 16)
+
+
+def read_proof(path: str) -> bytes:
+    """The file's bytes, and no more than one over the limit."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ReadError(error.strerror or str(error)) from error
+
+
+def print_report(report: Report) -> None:
+    print("VERIFIED" if report.pinned else "CONSISTENT, NOT PINNED: all checks hold, for a ledger that nobody named")
+    for title, lines in (
+        ("This file PROVES", report.proves()),
+        ("It DOES NOT PROVE", report.does_not_prove()),
+        ("TRUSTED were", report.trusted()),
+    ):
+        print(f"\n{title}")
+        for line in lines:
+            print(f"  {line}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", help="the proof file")
+    parser.add_argument("--chain", metavar="ID", type=hash_argument, help="chain id, from a source that you trust")
+    parser.add_argument(
+        "--base-block", metavar="HASH", type=block_argument, help="a block of the base chain, as Bitcoin Core prints it"
+    )
+    parser.add_argument("--least-work", metavar="HEX", type=work_argument, help="least work of the headers in the file")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    given = parser.parse_args(arguments)
+
+    answer: dict[str, object]
+    try:
+        report = verify(read_proof(given.file), Pins(given.chain, given.base_block, given.least_work))
+    except ReadError as error:
+        code, answer = UNREADABLE, {"status": "UNREADABLE", "check": None, "error": str(error)}
+        message = f"COULD NOT READ {given.file}: {error}"
+    except CheckError as error:
+        code, answer = CHECK_FAILED, {"status": "FAILED", "check": error.name, "error": str(error)}
+        message = f"FAILED at check {error.name}: {error}\n\nThis file proves nothing."
+    else:
+        code, answer = (VERIFIED if report.pinned else NOT_PINNED), report.to_json()
+        message = ""
+
+    if given.json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    elif message:
+        print(message)
+    else:
+        print_report(report)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
