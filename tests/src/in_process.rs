@@ -14,6 +14,12 @@ use assent_sequencer::{BaseFeed, QUEUE_CAPACITY, Retention, SequencerConfig, sys
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 
+/// Hash of regtest's first block, in the order in which it is hashed.
+const REGTEST_GENESIS: [u8; 32] = [
+    0x06, 0x22, 0x6e, 0x46, 0x11, 0x1a, 0x0b, 0x59, 0xca, 0xaf, 0x12, 0x60, 0x43, 0xeb, 0x5b, 0xbf, 0x28, 0xc3, 0x4f,
+    0x3a, 0x5e, 0x33, 0x2a, 0x1f, 0xc7, 0xb2, 0xb7, 0x3c, 0xf1, 0x88, 0x91, 0x0f,
+];
+
 /// Keys of sequencer and prover.
 #[must_use]
 pub fn ledger_keys() -> (KeyPair, KeyPair) {
@@ -29,7 +35,7 @@ pub fn manifest(created_ms: u64) -> Arc<GenesisManifest> {
         created_ms,
         sequencer_key: sequencer.public(),
         prover_key: prover.public(),
-        base: BaseNetwork { name: "regtest".into(), genesis_hash: [0; 32] },
+        base: BaseNetwork { name: "regtest".into(), genesis_hash: REGTEST_GENESIS },
         first_anchor: OutPoint { txid: [3; 32], vout: 0 },
         ruleset: 1,
         ruleset_hash: Ruleset::numbered(1).unwrap().hash(),

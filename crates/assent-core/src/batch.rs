@@ -324,7 +324,10 @@ impl BatchHeader {
             ruleset: d.u32("ruleset")?,
             number: d.u64("number")?,
             first_sequence: d.u64("first sequence")?,
-            entry_count: d.u32("entry count")?,
+            entry_count: match d.u32("entry count")? {
+                0 => return Err(DecodeError::invalid("entry count", "a batch has at least one entry")),
+                count => count,
+            },
             entries_root: d.hash("entries root")?,
             effects_root: d.hash("effects root")?,
             log_root: d.hash("log root")?,

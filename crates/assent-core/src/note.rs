@@ -95,6 +95,9 @@ impl Checkpoint {
         if note.len() > MAX_NOTE_BYTES {
             return Err(NoteError::Malformed("longer than a note may be"));
         }
+        if note.chars().any(|c| c.is_ascii_control() && c != '\n') {
+            return Err(NoteError::Malformed("a control character"));
+        }
         let split = note.rfind("\n\n").ok_or(NoteError::Malformed("no empty line before the signatures"))?;
         let (text, signatures) = (&note[..=split], &note[split + 2..]);
         let mut lines = text.split_terminator('\n');
@@ -138,8 +141,12 @@ fn check_signature(signatures: &str, name: &str, text: &str, key: &PublicKey) ->
             line.strip_prefix("\u{2014} ").ok_or(NoteError::Malformed("a line that is no signature"))?;
         let (signer, blob) =
             rest.split_once(' ').ok_or(NoteError::Malformed("a line that is no signature"))?;
+        // The key names that C2SP signed-note allows.
+        if signer.is_empty() || signer.contains(|c: char| c.is_whitespace() || c == '+') {
+            return Err(NoteError::Malformed("a signature by an impossible key name"));
+        }
         let blob = Base64::decode_vec(blob).map_err(|_| NoteError::Malformed("a signature is not base64"))?;
-        let Some((hash, signature)) = blob.split_first_chunk::<4>() else {
+        let Some((hash, signature)) = blob.split_first_chunk::<4>().filter(|(_, rest)| !rest.is_empty()) else {
             return Err(NoteError::Malformed("a signature is too short"));
         };
         if signer == name && *hash == wanted {

@@ -7,7 +7,7 @@ use crate::{
     codec::{DecodeError, Decoder, Encoder, Layout, sha256},
     limits,
     policy::{Decider, Decision, Obligation, Reason, Verdict},
-    terms::{Coding, Period},
+    terms::{Coding, Period, decode_code},
 };
 
 /// What a leaf of the outcome tree is about.
@@ -124,7 +124,9 @@ impl OutcomeLeaf {
             permit_until_ms: d.u64("permit until")?,
             obligations: d.list("obligations", limits::MAX_OBLIGATIONS, |d| {
                 Ok(Obligation {
-                    purposes: d.list("purposes", limits::MAX_PURPOSES, |d| d.text("purpose"))?,
+                    purposes: d.list("purposes", limits::MAX_PURPOSES, |d| {
+                        decode_code(d, "purpose", limits::MAX_CODE_BYTES)
+                    })?,
                     classes: d.list("classes", limits::MAX_CLASSES, Coding::decode)?,
                     labels: d.list("labels", limits::MAX_LABELS, Coding::decode)?,
                     data_period: d.option("data period", Period::decode)?,
@@ -226,6 +228,9 @@ impl Detail {
             })?,
         };
         d.finish()?;
+        if !detail.verdicts.is_sorted_by(|(one, _), (next, _)| one < next) {
+            return Err(DecodeError::invalid("verdicts", "not in ascending order of the consents"));
+        }
         Ok(detail)
     }
 

@@ -221,6 +221,16 @@ pub(crate) fn code_text(field: &'static str, text: &str, limit: usize) -> Result
     Ok(text.to_owned())
 }
 
+/// A code or system within a layout, as strict as in a transaction: what is printed later must not hold control characters.
+pub(crate) fn decode_code(
+    decoder: &mut Decoder<'_>,
+    what: &'static str,
+    limit: usize,
+) -> Result<String, DecodeError> {
+    let text = decoder.text(what)?;
+    code_text(what, &text, limit).map_err(|error| DecodeError::invalid(what, error))
+}
+
 impl Coding {
     pub(crate) fn from_proto(field: &'static str, coding: &proto::Coding) -> Result<Self, TransactionError> {
         Ok(Self {
@@ -238,7 +248,10 @@ impl Coding {
     }
 
     pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { system: decoder.text("code system")?, code: decoder.text("code")? })
+        Ok(Self {
+            system: decode_code(decoder, "code system", limits::MAX_SYSTEM_BYTES)?,
+            code: decode_code(decoder, "code", limits::MAX_CODE_BYTES)?,
+        })
     }
 }
 

@@ -59,8 +59,10 @@ pub enum TransactionError {
         problem: String,
     },
     /// No signature where one is needed.
-    #[error("expected one authorization by the sender, found {found}")]
+    #[error("expected {expected} authorization(s), found {found}: one by the sender, or none for a revocation by code")]
     AuthorizationCount {
+        /// How many there must be.
+        expected: usize,
         /// How many.
         found: usize,
     },
@@ -329,7 +331,7 @@ impl Transaction {
             signed.authorizations.iter().map(decode_authorization).collect::<Result<Vec<_>, _>>()?;
         let expected = if by_code { 0 } else { limits::MAX_AUTHORIZATIONS };
         if authorizations.len() != expected {
-            return Err(TransactionError::AuthorizationCount { found: authorizations.len() });
+            return Err(TransactionError::AuthorizationCount { expected, found: authorizations.len() });
         }
         for authorization in &authorizations {
             let owner = authorization.key.account_id();

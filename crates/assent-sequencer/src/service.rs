@@ -50,8 +50,8 @@ fn id_of(field: &str, bytes: &[u8]) -> Result<[u8; 32], Status> {
     })
 }
 
-pub(crate) fn not_found(reason: &str, what: &str) -> Status {
-    errors::error(Code::NotFound, reason, format!("no {what} with this id has been sequenced"))
+fn not_found(reason: &str, what: &str) -> Status {
+    errors::error(Code::NotFound, reason, format!("no {what} with this id is on the ledger"))
 }
 
 impl SequencerApi {

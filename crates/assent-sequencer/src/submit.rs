@@ -8,6 +8,7 @@ use assent_proto::{
     errors,
     v1::{self as proto, submit_response, submit_result},
 };
+use assent_store::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Code, Status, Streaming};
@@ -15,7 +16,7 @@ use tonic::{Code, Status, Streaming};
 use crate::{
     RETRY_AFTER,
     admission::{Reply, Submission},
-    service::{SequencerApi, internal, not_found},
+    service::{SequencerApi, internal},
 };
 
 /// Transactions in one SubmitMany: a quarter of the queue, so that one call cannot fill it.
@@ -126,7 +127,7 @@ impl SequencerApi {
         answer
             .and_then(|answer| answer.to_proto())
             .map(Answered::Sequenced)
-            .ok_or_else(|| not_found("TRANSACTION_NOT_FOUND", "transaction"))
+            .ok_or_else(|| internal(StoreError::Missing { family: "entries", key: id.to_string() }))
     }
 
     pub(crate) async fn submit_one(

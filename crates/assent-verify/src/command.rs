@@ -13,12 +13,11 @@ use bitcoin::hashes::Hash as _;
 use clap::Args;
 
 use crate::{
-    check::{Pins, VerifyError, verify_bundle},
-    consistency::verify_consistency_file,
-    evidence::verify_evidence,
+    Verified,
+    check::{Pins, VerifyError},
     file::{Kind, ReadError},
-    receipt::verify_receipt,
     report::Status,
+    verify_file,
 };
 
 /// Exit code: all checks hold, and the chain id is the pinned one.
@@ -71,8 +70,11 @@ impl FromStr for Work {
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.strip_prefix("0x").unwrap_or(text);
         let mut bytes = [0; 32];
-        hex::decode_to_slice(format!("{digits:0>64}"), &mut bytes)
-            .map_err(|_| format!("expected up to 64 hexadecimal digits, found {text:?}"))?;
+        let wrong = || format!("expected 1 to 64 hexadecimal digits, found {text:?}");
+        if digits.is_empty() {
+            return Err(wrong());
+        }
+        hex::decode_to_slice(format!("{digits:0>64}"), &mut bytes).map_err(|_| wrong())?;
         Ok(Self(bytes))
     }
 }
@@ -103,23 +105,18 @@ struct Answer {
 }
 
 fn verify(path: &Path, pins: &Pins) -> Result<Answer, VerifyError> {
-    let file = read_file(path)?;
-    let finding = match Kind::of(&file) {
-        Some(Kind::Bundle) => {
-            let report = verify_bundle(&file, pins)?;
-            let json = serde_json::json!(report);
-            let sections = [report.steps, report.proves, report.does_not_prove, report.trusted];
-            return Ok(Answer { status: report.status, json, sections });
-        }
-        Some(Kind::Evidence) => verify_evidence(&file, pins)?,
-        Some(Kind::Consistency) => verify_consistency_file(&file, pins)?,
-        Some(Kind::Receipt) => verify_receipt(&file, pins)?,
-        Some(Kind::Batches) => return Err(ReadError::NotAProof.into()),
-        None => return Err(ReadError::Magic.into()),
-    };
-    let json = serde_json::json!(finding);
-    let sections = [finding.steps, finding.proves, finding.does_not_prove, finding.trusted];
-    Ok(Answer { status: finding.status, json, sections })
+    Ok(match verify_file(&read_file(path)?, pins)? {
+        Verified::Bundle(report) => Answer {
+            status: report.status,
+            json: serde_json::json!(report),
+            sections: [report.steps, report.proves, report.does_not_prove, report.trusted],
+        },
+        Verified::Other(finding) => Answer {
+            status: finding.status,
+            json: serde_json::json!(finding),
+            sections: [finding.steps, finding.proves, finding.does_not_prove, finding.trusted],
+        },
+    })
 }
 
 /// Verifies a file, prints what came of it, and says with which code to exit.
@@ -149,8 +146,21 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
             EXIT_UNREADABLE,
         ),
     };
-    println!("{}", if args.json { format!("{json:#}") } else { text });
+    println!("{}", printable(&if args.json { format!("{json:#}") } else { text }));
     ExitCode::from(code)
+}
+
+/// Text that may hold what others wrote, with every control character but the newline made visible: a file must not be able
+/// to move the cursor or to paint a verdict of its own.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escaped = (c.is_control() && c != '\n').then(|| c.escape_default());
+            let plain = escaped.is_none().then_some(c);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
 }
 
 fn human(answer: &Answer) -> String {

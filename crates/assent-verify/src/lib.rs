@@ -46,3 +46,28 @@ pub use consistency::{ConsistencyFile, verify_consistency_file};
 pub use file::{Kind, ReadError};
 pub use receipt::{ReceiptFile, verify_receipt};
 pub use report::{Finding, Report, Status, utc};
+
+/// What came of a file that holds.
+#[derive(Clone, Debug)]
+pub enum Verified {
+    /// A proof bundle.
+    Bundle(Box<Report>),
+    /// Another kind.
+    Other(Box<Finding>),
+}
+
+/// Checks a file of any kind against the pins.
+///
+/// # Errors
+/// [`VerifyError::Read`] where it is no proof file, [`VerifyError::Check`] naming the first check that failed.
+pub fn verify_file(file: &[u8], pins: &Pins) -> Result<Verified, VerifyError> {
+    let finding = match Kind::of(file) {
+        Some(Kind::Bundle) => return Ok(Verified::Bundle(Box::new(verify_bundle(file, pins)?))),
+        Some(Kind::Evidence) => evidence::verify_evidence(file, pins)?,
+        Some(Kind::Consistency) => verify_consistency_file(file, pins)?,
+        Some(Kind::Receipt) => verify_receipt(file, pins)?,
+        Some(Kind::Batches) => return Err(ReadError::NotAProof.into()),
+        None => return Err(ReadError::Magic.into()),
+    };
+    Ok(Verified::Other(Box::new(finding)))
+}

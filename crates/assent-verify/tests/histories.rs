@@ -142,7 +142,7 @@ fn every_named_check_refuses_what_it_is_for() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let provoked: BTreeSet<&str> = cases.iter().map(|Case(name, ..)| *name).collect();
     let names = all_names();
-    assert_eq!(names.len(), 39, "{names:?}");
+    assert_eq!(names.len(), 45, "{names:?}");
     let unprovoked: Vec<&str> = names.difference(&provoked).copied().collect();
     assert_eq!(unprovoked, UNPROVOKED);
     println!("{} cases, {} of {} names provoked", cases.len(), provoked.len(), names.len());
@@ -243,4 +243,48 @@ fn an_anchor_transaction_has_one_encoding_and_is_no_inner_node() {
     let script = [two.output[1].script_pubkey.as_bytes(), &[0x51]].concat();
     two.output[1].script_pubkey = bitcoin::ScriptBuf::from_bytes(script);
     assert!(problem(serialize(&two)).contains("49 bytes"));
+}
+
+/// Every case as a file, for verifiers in other languages: `tests/vectors/files`, and what has to come of each in
+/// `index.json`. `ASSENT_BLESS=1` writes them anew.
+#[test]
+fn the_corpus_of_files_is_what_the_cases_make() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/files");
+    let history = History::new(0);
+    let mut cases = all(&history);
+    let anchoring = honest(&history, &[1, 3]);
+    for (how, batch, details) in [("accounts", 0, false), ("a grant", 1, true), ("a decision", 2, true)] {
+        let file = history.bundle(batch, 0, &anchoring, details).encode();
+        cases.push(Case("verified", how, file.clone(), pinned()));
+        cases.push(Case("not-pinned", how, file, Pins::default()));
+    }
+    let mut index = Vec::new();
+    let mut files = Vec::new();
+    for (number, Case(expect, how, file, pins)) in cases.iter().enumerate() {
+        let name = format!("{number:03}-{expect}.assent");
+        // Bitcoin Core prints hashes in reverse.
+        let printed = |hash: &[u8; 32]| hash.iter().rev().map(|byte| format!("{byte:02x}")).collect::<String>();
+        index.push(serde_json::json!({
+            "file": name,
+            "how": how,
+            "chain": pins.chain_id.map(|chain| chain.to_string()),
+            "base_block": pins.base_block.as_ref().map(printed),
+            "least_work": pins.least_work.map(hex::encode),
+            "expect": expect,
+        }));
+        files.push((name, file));
+    }
+    let index = format!("{:#}\n", serde_json::Value::Array(index));
+    if std::env::var_os("ASSENT_BLESS").is_some() {
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("index.json"), &index).unwrap();
+        for (name, file) in &files {
+            std::fs::write(folder.join(name), file).unwrap();
+        }
+    }
+    assert_eq!(std::fs::read_to_string(folder.join("index.json")).unwrap(), index, "ASSENT_BLESS=1 writes it anew");
+    for (name, file) in &files {
+        assert!(std::fs::read(folder.join(name)).unwrap() == **file, "{name} is outdated; ASSENT_BLESS=1 writes it anew");
+    }
 }

@@ -7,7 +7,7 @@ use assent_core::{
     AccountId,
     outcome::{OutcomeKind, OutcomeLeaf},
 };
-use assent_verify::utc;
+use assent_verify::{command::printable, utc};
 use serde_json::{Value, json};
 
 /// How a command ended, apart from errors.
@@ -40,11 +40,7 @@ impl Outcome {
 
 /// Prints one result.
 pub fn print(as_json: bool, human: impl FnOnce() -> String, machine: impl FnOnce() -> Value) {
-    if as_json {
-        println!("{:#}", machine());
-    } else {
-        println!("{}", human());
-    }
+    println!("{}", printable(&if as_json { format!("{:#}", machine()) } else { human() }));
 }
 
 /// A line that says what is being waited for, on terminals and for people only.
