@@ -168,6 +168,7 @@ class Sequenced:
     """A transaction that is on the ledger, by a receipt that holds."""
 
     id: bytes
+    signed_receipt: layouts.SignedReceipt
     receipt: Receipt
     outcomes: tuple[OutcomeLeaf, ...]
     already_sequenced: bool
@@ -182,6 +183,21 @@ class Refused:
     message: str
 
 
+@dataclass(frozen=True)
+class Failed:
+    """One of several transactions that was not sequenced, or of which that is not known."""
+
+    id: bytes
+    code: int
+    reason: str
+    message: str
+    field: str
+    retry_after: float | None
+
+
+Answer = Sequenced | Refused | Failed
+
+
 class Client:
     """A connection to a node, and what its ledger's manifest says."""
 
@@ -194,7 +210,7 @@ class Client:
             match[1],
             options=[
                 # A proof file may be longer than the 4 MiB that gRPC takes by default.
-                ("grpc.max_receive_message_length", files.MAX_FILE_BYTES + (1 << 20)),
+                ("grpc.max_receive_message_length", files.MAX_PROOF_BYTES + (1 << 20)),
                 ("grpc.enable_http_proxy", 0),
             ],
         )
@@ -204,6 +220,7 @@ class Client:
         self.chain_id = sha256(answer.manifest)
         if chain_id is not None and chain_id != self.chain_id:
             raise UntrueError(f"the ledger {chain_id.hex()} expected, the node serves {self.chain_id.hex()}")
+        self.manifest_bytes = answer.manifest
         try:
             self.manifest = decode(Manifest, answer.manifest)
         except FormatError as error:
@@ -262,11 +279,47 @@ class Client:
     def submit(self, signed: Signed) -> Sequenced | Refused:
         """Submits, again where that may help: a transaction is sequenced once, and always gets the same receipt."""
         answer = self.call(self.sequencer.Submit, sequencer_pb2.SubmitRequest(transaction=signed.transaction))
+        result = self.check_answer(signed, answer)
+        if isinstance(result, Failed):
+            raise UntrueError(f"the answer to transaction {signed.id.hex()}: neither receipt nor refusal")
+        return result
+
+    def submit_many(self, signed: Sequence[Signed]) -> list[Answer]:
+        """Submits up to 1,000 transactions in one call; they are executed in this order."""
+        request = sequencer_pb2.SubmitManyRequest(transactions=[one.transaction for one in signed])
+        results = self.call(self.sequencer.SubmitMany, request).results
+        if len(results) != len(signed):
+            raise UntrueError(f"{len(signed)} results expected, {len(results)} found")
+        return [self.check_answer(one, result) for one, result in zip(signed, results)]
+
+    def submit_stream(self, signed: Sequence[Signed]) -> Iterator[Answer]:
+        """Submits without waiting for answers, which come in the same order. A stream that breaks is opened again."""
+        answers: list[Answer] = []
+
+        def attempt(left: float) -> None:
+            rest = signed[len(answers) :]
+            requests = (sequencer_pb2.SubmitStreamRequest(transaction=one.transaction) for one in rest)
+            for one, answer in zip(rest, self.sequencer.SubmitStream(requests, timeout=left)):
+                answers.append(self.check_answer(one, answer.result))
+            if len(answers) != len(signed):
+                raise UntrueError(f"{len(signed)} results expected, the stream ended after {len(answers)}")
+
+        if signed:
+            self.retry(attempt)
+        return iter(answers)
+
+    def check_answer(self, signed: Signed, answer: Any) -> Answer:
+        """What became of a transaction, if the answer holds."""
         try:
-            if answer.WhichOneof("result") == "sequenced":
-                return self.check_receipt(signed, answer.sequenced)
-            if answer.WhichOneof("result") == "refusal":
-                return self.check_refusal(signed, answer.refusal)
+            match answer.WhichOneof("result"):
+                case "sequenced":
+                    return self.check_receipt(signed, answer.sequenced)
+                case "refusal":
+                    return self.check_refusal(signed, answer.refusal)
+                case "error":
+                    error = answer.error
+                    retry_after = error.retry_after_ms / 1000 if error.retry_after_ms else None
+                    return Failed(signed.id, error.code, error.reason, error.message, error.field, retry_after)
         except FormatError as error:
             raise UntrueError(f"the answer to transaction {signed.id.hex()}: {error}") from error
         raise UntrueError(f"the answer to transaction {signed.id.hex()}: neither receipt nor refusal")
@@ -295,7 +348,14 @@ class Client:
         expect_equal("outcome root", entry.outcome_root, merkle.root_of(sequenced.outcome_leaves))
         outcomes = tuple(decode(OutcomeLeaf, leaf) for leaf in sequenced.outcome_leaves)
         check_outcome_form(read_body(signed.transaction.body, self.chain_id), signed.id, outcomes)
-        return Sequenced(signed.id, receipt, outcomes, sequenced.already_sequenced)
+        kept = layouts.SignedReceipt(
+            signed_receipt.receipt,
+            signed_receipt.group_statement,
+            signed_receipt.index,
+            tuple(signed_receipt.path),
+            signed_receipt.signature,
+        )
+        return Sequenced(signed.id, kept, receipt, outcomes, sequenced.already_sequenced)
 
     def check_refusal(self, signed: Signed, signed_refusal: Any) -> Refused:
         refusal = decode(Refusal, signed_refusal.refusal)
@@ -331,6 +391,10 @@ class Client:
             raise ClientError(
                 f"transaction {transaction_id.hex()}: gave up after {self.timeout:g} s: {last}"
             ) from error
+
+    def receipt_file(self, sequenced: Sequenced) -> bytes:
+        """The receipt as a file, with which the sequencer can be held to its word."""
+        return files.write_file(layouts.ReceiptFile(self.manifest_bytes, sequenced.signed_receipt), files.RECEIPT_MAGIC)
 
     def bundle(self, transaction_id: bytes, open_details: bool = False) -> tuple[bytes, Report]:
         """A proof file that holds for the ledger and is about the transaction."""

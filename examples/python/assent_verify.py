@@ -10,10 +10,11 @@ import sys
 from collections.abc import Sequence
 
 from assent_formats.base import from_shown
-from assent_formats.files import MAX_FILE_BYTES
-from assent_formats.verify import CheckError, Pins, ReadError, Report, verify
+from assent_formats.codec import FormatError
+from assent_formats.files import LONGEST_MAGIC, kind_of
+from assent_formats.verify import CheckError, Pins, ReadError, Report, StatementReport, verify, verify_any
 
-__all__ = ["CheckError", "Pins", "ReadError", "Report", "verify"]
+__all__ = ["CheckError", "Pins", "ReadError", "Report", "verify", "verify_any"]
 
 VERIFIED, WRONG_ARGUMENTS, NOT_PINNED, CHECK_FAILED, UNREADABLE = 0, 2, 10, 20, 30
 
@@ -35,15 +36,23 @@ def work_argument(text: str) -> int:
 
 
 def read_proof(path: str) -> bytes:
-    """The file's bytes, and no more than one over the limit."""
+    """The file's bytes, and no more than one over the limit of its kind."""
     try:
         with open(path, "rb") as file:
-            return file.read(MAX_FILE_BYTES + 1)
+            start = file.read(LONGEST_MAGIC)
+            return start + file.read(kind_of(start).max_bytes + 1 - len(start))
     except OSError as error:
         raise ReadError(error.strerror or str(error)) from error
+    except FormatError as error:
+        raise ReadError(str(error)) from error
 
 
-def print_report(report: Report) -> None:
+def shown(text: object) -> str:
+    """Words that may be a file's, without characters that would write to a terminal what they like."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
+def print_report(report: Report | StatementReport) -> None:
     print("VERIFIED" if report.pinned else "CONSISTENT, NOT PINNED: all checks hold, for a ledger that nobody named")
     for title, lines in (
         ("This file PROVES", report.proves()),
@@ -52,7 +61,7 @@ def print_report(report: Report) -> None:
     ):
         print(f"\n{title}")
         for line in lines:
-            print(f"  {line}")
+            print(f"  {shown(line)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,13 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     answer: dict[str, object]
     try:
-        report = verify(read_proof(given.file), Pins(given.chain, given.base_block, given.least_work))
+        report = verify_any(read_proof(given.file), Pins(given.chain, given.base_block, given.least_work))
     except ReadError as error:
-        code, answer = UNREADABLE, {"status": "UNREADABLE", "check": None, "error": str(error)}
-        message = f"COULD NOT READ {given.file}: {error}"
+        code, answer = UNREADABLE, {"status": "UNREADABLE", "error": str(error)}
+        message = f"COULD NOT READ {shown(given.file)}: {shown(error)}"
     except CheckError as error:
         code, answer = CHECK_FAILED, {"status": "FAILED", "check": error.name, "error": str(error)}
-        message = f"FAILED at check {error.name}: {error}\n\nThis file proves nothing."
+        message = f"FAILED at check {error.name}: {shown(error)}\n\nThis file proves nothing."
     else:
         code, answer = (VERIFIED if report.pinned else NOT_PINNED), report.to_json()
         message = ""

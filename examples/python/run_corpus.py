@@ -13,12 +13,12 @@ import os
 import sys
 from typing import Any
 
-from assent_verify import CheckError, Pins, ReadError, block_argument, hash_argument, read_proof, verify, work_argument
+from assent_verify import CheckError, Pins, ReadError, block_argument, hash_argument, read_proof, verify_any, work_argument
 
 
 def verdict(path: str, pins: Pins) -> str:
     try:
-        return "verified" if verify(read_proof(path), pins).pinned else "not-pinned"
+        return "verified" if verify_any(read_proof(path), pins).pinned else "not-pinned"
     except CheckError as error:
         return error.name
     except ReadError:

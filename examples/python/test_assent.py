@@ -40,7 +40,8 @@ from assent_formats.layouts import (
     Refusal,
     Verdict,
 )
-from assent_formats.verify import RULESETS, CheckError, Pins, ReadError, verify
+from assent_formats.checks import RULESETS
+from assent_formats.verify import CheckError, Pins, ReadError, verify
 from forge import ASKED, GRANTED, OPENED, RECORDED, REVOKED, REVOKED_BY_CODE, Act, RawTransaction, Shape, forge, message
 
 try:
@@ -789,6 +790,10 @@ class BundleTests(unittest.TestCase):
         )
         self.fails("outcome-leaf", obliged(Obligation(("P" * 65,), (), (), None)))
         self.fails("outcome-leaf", obliged(Obligation((), (label,) * 9, (), None)))
+        for code in ("", "a b", "\x1b[2J", "\x85", "\u2003"):
+            self.fails("outcome-leaf", obliged(Obligation((code,), (), (), None)))
+            self.fails("outcome-leaf", obliged(Obligation((), (layouts.Coding("s", code),), (), None)))
+            self.fails("outcome-leaf", obliged(Obligation((), (), (layouts.Coding(code, "c"),), None)))
         self.fails("outcome-leaf", obliged(Obligation((), (), (), layouts.Period(2, 2))))
         self.fails("outcome-leaf", obliged(*[Obligation((), (), (), None)] * 33))
         self.fails("outcome-form", first(object=bytes(32)))
@@ -807,7 +812,7 @@ class BundleTests(unittest.TestCase):
         self.passes(forge(without))
 
     def test_codes_cannot_write_to_a_terminal(self) -> None:
-        obligation = Obligation((), (), (layouts.Coding("s", "\x1b[2Jc"),), None)
+        obligation = Obligation((), (), (layouts.Coding("s", "\u202ec"),), None)
         file = forge(leaves=lambda leaves: (replace(leaves[0], obligations=(obligation,)), leaves[1]))
         self.assertTrue(all(line.isprintable() for line in verify(file).proves()))
 

@@ -1,6 +1,8 @@
 //! What the black-box tests share: a ledger in a temporary folder, its node as a process, and clients of it.
 
 pub mod in_process;
+pub mod journal;
+pub mod stack;
 
 use std::{
     fs::File,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from .codec import (
     U16,
@@ -14,6 +14,7 @@ from .codec import (
     FormatError,
     Hash,
     Key,
+    Reader,
     Signature,
     fixed,
     layout,
@@ -21,14 +22,23 @@ from .codec import (
     long,
     option_of,
     short,
+    structure,
     tagged_hash,
     text,
     uint,
+    within,
 )
 
 WEEK_MS = 604_800_000
 ENTRY_BYTES = 114
 RECORD_BYTES = 67
+
+# Parts of files. What is inside them is read by the checks.
+Part = Annotated[bytes, long(1_024)]
+Path = Annotated[tuple[bytes, ...], list_of(Hash, 64)]
+CheckpointText = Annotated[str, text(long(16_384))]
+Anchors = Annotated[tuple[bytes, ...], list_of(long(10_000), 200_000, uint(4))]
+BaseHeaders = Annotated[tuple[bytes, ...], list_of(fixed(80), 2_016)]
 
 
 def check_code(value: str, limit: int) -> None:
@@ -99,6 +109,13 @@ class Obligation:
     classes: Annotated[tuple[Coding, ...], list_of(Coding, 8)]
     labels: Annotated[tuple[Coding, ...], list_of(Coding, 8)]
     data_period: Annotated[Period | None, option_of(Period)]
+
+    def check(self) -> None:
+        for purpose in self.purposes:
+            check_code(purpose, 64)
+        for coding in (*self.classes, *self.labels):
+            check_code(coding.system, 128)
+            check_code(coding.code, 64)
 
 
 @layout(0x14)
@@ -227,6 +244,13 @@ class BatchHeader:
     key_id: Hash
 
 
+@layout(0x1B)
+@dataclass(frozen=True)
+class EffectLeaf:
+    key_hash: Hash
+    value_hash: Hash
+
+
 @layout(0x1C)
 @dataclass(frozen=True)
 class BatchRecord:
@@ -273,24 +297,248 @@ class Manifest:
                 raise FormatError(f"{name}: {least} to {most} expected, {value} found")
 
 
+@dataclass(frozen=True)
+class LoggedTransaction:
+    body: Annotated[bytes, long(65_536)]
+    authorizations: Annotated[tuple[Authorization, ...], AUTHORIZATIONS]
+
+
+@layout(0x2A)
+@dataclass(frozen=True)
+class LogRecord:
+    position: U64
+    epoch: U64
+    time: U64
+    flags: Annotated[int, uint(1, 0, 3)]
+    seed: Hash
+    base_height: U32
+    base_hash: Hash
+    base_median_time: U32  # seconds
+    transactions: Annotated[tuple[LoggedTransaction, ...], list_of(LoggedTransaction, 4_096)]
+
+    @property
+    def seals(self) -> bool:
+        return bool(self.flags & 1)
+
+    @property
+    def step_is_confirmed(self) -> bool:
+        return bool(self.flags & 2)
+
+
 @layout(0x30)
 @dataclass(frozen=True)
 class Bundle:
     """What a proof file carries. Its parts are read one by one by the checks."""
 
-    manifest: Annotated[bytes, long(1_024)]
+    manifest: Part
     body: Annotated[bytes, long(65_536)]
     authorizations: Annotated[tuple[Authorization, ...], AUTHORIZATIONS]
     entry: Annotated[bytes, fixed(ENTRY_BYTES)]
     outcome_leaves: Annotated[tuple[bytes, ...], list_of(long(1 << 20), 32)]
     details: Annotated[tuple[bytes, ...], list_of(long(1 << 20), 32)]
-    entry_path: Annotated[tuple[bytes, ...], list_of(Hash, 64)]
-    header: Annotated[bytes, long(1_024)]
+    entry_path: Path
+    header: Part
     header_signature: Signature
     batch_record: Annotated[bytes, fixed(RECORD_BYTES)]
-    history_path: Annotated[tuple[bytes, ...], list_of(Hash, 64)]
-    checkpoint: Annotated[str, text(long(16_384))]
-    anchors: Annotated[tuple[bytes, ...], list_of(long(10_000), 200_000, uint(4))]
+    history_path: Path
+    checkpoint: CheckpointText
+    anchors: Anchors
     block_index: U32
-    block_path: Annotated[tuple[bytes, ...], list_of(Hash, 64)]
-    headers: Annotated[tuple[bytes, ...], list_of(fixed(80), 2_016)]
+    block_path: Path
+    headers: BaseHeaders
+
+
+@dataclass(frozen=True)
+class SignedReceipt:
+    receipt: Part
+    group_statement: Part
+    index: U32
+    path: Path
+    signature: Signature
+
+
+@dataclass(frozen=True)
+class SignedHeader:
+    header: Part
+    signature: Signature
+
+
+@dataclass(frozen=True)
+class CheckpointClaim:
+    """A root for which the prover vouched by signing a checkpoint."""
+
+    checkpoint: CheckpointText
+
+
+@dataclass(frozen=True)
+class AnchorChain:
+    """A root for which the prover vouched by anchoring it."""
+
+    anchors: Anchors
+    block_index: U32
+    block_path: Path
+    headers: BaseHeaders
+
+
+RootClaim = CheckpointClaim | AnchorChain
+
+
+def choice(what: str, *classes: type) -> Codec:
+    """A number from 1 on, and the fields of the class of that number."""
+
+    def read(reader: Reader) -> Any:
+        number = reader.uint(1)
+        if not 1 <= number <= len(classes):
+            raise FormatError(f"{what} 1 to {len(classes)} expected, {number} found")
+        return structures[number - 1].read(reader)
+
+    def write(value: Any) -> bytes:
+        number = classes.index(type(value))
+        return bytes([number + 1]) + structures[number].write(value)
+
+    structures = [structure(cls) for cls in classes]
+    return Codec(read, write)
+
+
+Claim = Annotated[RootClaim, choice("a root claim of kind", CheckpointClaim, AnchorChain)]
+
+
+@dataclass(frozen=True)
+class RecordProof:
+    claim: Claim
+    record: Annotated[bytes, long(268)]
+    path: Path
+
+
+@layout(0x33)
+@dataclass(frozen=True)
+class Batch:
+    header: Part
+    signature: Annotated[bytes, long(64)]
+    log_records: Annotated[tuple[bytes, ...], list_of(long(33_555_456), 65_537, uint(4))]
+    entries: Annotated[tuple[bytes, ...], list_of(long(ENTRY_BYTES), 65_536, uint(4))]
+
+    def check(self) -> None:
+        if len(self.signature) != 64:
+            raise FormatError(f"a signature of 64 bytes expected, {len(self.signature)} found")
+
+
+MAX_BATCH_BYTES = 100_663_296
+
+
+@layout(0x34)
+@dataclass(frozen=True)
+class ExportedBatches:
+    manifest: Part
+    first: U64
+    batches: Annotated[tuple[bytes, ...], list_of(long(MAX_BATCH_BYTES), 65_536, uint(4))]
+
+
+@layout(0x35)
+@dataclass(frozen=True)
+class Consistency:
+    manifest: Part
+    older: CheckpointText
+    newer: CheckpointText
+    path: Path
+
+
+@layout(0x36)
+@dataclass(frozen=True)
+class ReceiptFile:
+    manifest: Part
+    receipt: SignedReceipt
+
+
+@dataclass(frozen=True)
+class EntryContradictsReceipt:
+    receipt: SignedReceipt
+    header: SignedHeader
+    entry: Annotated[bytes, fixed(ENTRY_BYTES)]
+    path: Path
+
+
+@dataclass(frozen=True)
+class ReceiptsContradict:
+    first: SignedReceipt
+    second: SignedReceipt
+
+
+@dataclass(frozen=True)
+class HeadersContradict:
+    first: SignedHeader
+    second: SignedHeader
+
+
+@dataclass(frozen=True)
+class BatchContradictsReceipt:
+    receipt: SignedReceipt
+    header: SignedHeader
+
+
+@dataclass(frozen=True)
+class SealedWithoutEntry:
+    receipt: SignedReceipt
+    header: SignedHeader
+
+
+@dataclass(frozen=True)
+class WrongExecution:
+    batches: Annotated[tuple[Batch, ...], list_of(within(Batch.layout, MAX_BATCH_BYTES), 2**32 - 1, uint(4))]  # type: ignore[attr-defined]
+    record: Annotated[RecordProof | None, option_of(RecordProof)]
+
+
+@dataclass(frozen=True)
+class RootsContradict:
+    first: Claim
+    second: Claim
+
+
+@dataclass(frozen=True)
+class HistoryRewritten:
+    older: Claim
+    newer: Claim
+    full_path: Path
+
+
+@dataclass(frozen=True)
+class RecordsContradict:
+    number: U64
+    first: RecordProof
+    second: RecordProof
+
+
+@dataclass(frozen=True)
+class WrongRecord:
+    number: U64
+    proof: RecordProof
+    header: SignedHeader
+
+
+@dataclass(frozen=True)
+class WrongRoot:
+    claim: Claim
+    headers: Annotated[tuple[bytes, ...], list_of(long(1_024), 2**32 - 1, uint(4))]
+    signature: Signature
+
+
+EVIDENCE_KINDS = (
+    EntryContradictsReceipt,
+    ReceiptsContradict,
+    HeadersContradict,
+    BatchContradictsReceipt,
+    SealedWithoutEntry,
+    WrongExecution,
+    RootsContradict,
+    HistoryRewritten,
+    RecordsContradict,
+    WrongRecord,
+    WrongRoot,
+)
+
+
+@layout(0x32)
+@dataclass(frozen=True)
+class Evidence:
+    manifest: Part
+    statements: Annotated[Any, choice("evidence of kind", *EVIDENCE_KINDS)]

@@ -61,3 +61,92 @@ def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) ->
     if last:
         raise FormatError(f"the path of {len(path)} hashes is shorter than index {index} of {size} takes")
     return found
+
+
+def consistent_roots(old: int, new: int, path: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The roots of both sizes, 0 < old < new, by a path that begins with a complete subtree (RFC 9162 §2.1.4.2)."""
+    if not path:
+        raise FormatError("a path expected, none found")
+    first, last = old - 1, new - 1
+    while first & 1:
+        first, last = first >> 1, last >> 1
+    old_root = new_root = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            raise FormatError(f"the path of {len(path)} hashes is longer than sizes {old} and {new} take")
+        if first & 1 or first == last:
+            old_root, new_root = node_hash(sibling, old_root), node_hash(sibling, new_root)
+            while first and not first & 1:
+                first, last = first >> 1, last >> 1
+        else:
+            new_root = node_hash(new_root, sibling)
+        first, last = first >> 1, last >> 1
+    if last:
+        raise FormatError(f"the path of {len(path)} hashes is shorter than sizes {old} and {new} take")
+    return old_root, new_root
+
+
+def check_consistency(old: int, old_root: bytes, new: int, new_root: bytes, path: Sequence[bytes]) -> None:
+    """That the tree of the old size is the beginning of the one of the new size."""
+    if old > new:
+        raise FormatError(f"an older size of at most {new} expected, {old} found")
+    if old in (0, new):
+        if path:
+            raise FormatError(f"no path from size {old} to {new} expected, {len(path)} hashes found")
+        if old_root != (new_root if old == new else sha256()):
+            raise FormatError(f"size {old}: {old_root.hex()} is not its root")
+        return
+    if old & old - 1 == 0:
+        path = (old_root, *path)
+        if len(path) == 1:
+            raise FormatError("a path expected, none found")
+    found = consistent_roots(old, new, path)
+    if found != (old_root, new_root):
+        raise FormatError(
+            f"roots {old_root.hex()} and {new_root.hex()} expected, {found[0].hex()} and {found[1].hex()} found"
+        )
+
+
+def full_path(hashes: Sequence[bytes], old: int) -> list[bytes]:
+    """A consistency path from the first `old` leaves to all, that begins with a complete subtree."""
+    if len(hashes) == old:
+        if old & old - 1 == 0:
+            return [root(hashes)]
+        left = split(old)
+        return [*full_path(hashes[left:], old - left), root(hashes[:left])]
+    left = split(len(hashes))
+    if old <= left:
+        return [*full_path(hashes[:left], old), root(hashes[left:])]
+    return [*full_path(hashes[left:], old - left), root(hashes[:left])]
+
+
+def consistency_path(hashes: Sequence[bytes], old: int) -> list[bytes]:
+    if old in (0, len(hashes)):
+        return []
+    path = full_path(hashes, old)
+    return path[1:] if old & old - 1 == 0 else path
+
+
+class Range:
+    """A tree that grows: the roots of its complete subtrees, largest first."""
+
+    def __init__(self, size: int = 0, peaks: tuple[bytes, ...] = ()) -> None:
+        self.size = size
+        self.peaks = peaks
+
+    def append(self, leaf: bytes) -> Range:
+        peaks = [*self.peaks, leaf_hash(leaf)]
+        size = self.size
+        while size & 1:
+            right = peaks.pop()
+            peaks[-1] = node_hash(peaks[-1], right)
+            size >>= 1
+        return Range(self.size + 1, tuple(peaks))
+
+    def root(self) -> bytes:
+        if not self.peaks:
+            return sha256()
+        found = self.peaks[-1]
+        for peak in reversed(self.peaks[:-1]):
+            found = node_hash(peak, found)
+        return found

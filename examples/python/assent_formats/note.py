@@ -87,7 +87,7 @@ def open_checkpoint(note: str, chain_id: bytes, public_key: bytes) -> Checkpoint
         if not match:
             raise FormatError(f"a signature line expected, {line!r} found")
         data = unbase64(match["signature"])
-        if len(data) < 4:
+        if len(data) < 5:
             raise FormatError(f"a key hash and a signature expected, {len(data)} bytes found")
         if match["name"] != checkpoint.origin or data[:4] != key_hash(checkpoint.origin, public_key):
             continue

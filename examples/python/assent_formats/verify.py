@@ -1,15 +1,38 @@
-"""The checks of a proof bundle, in their order ("The checks, in order" of docs/formats.md)."""
+"""The checks of a proof bundle, in their order ("The checks, in order" of docs/formats.md), and `verify_any`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from . import base, ed25519, files, layouts, merkle, names, note
+from .checks import (
+    CheckError,
+    Pins,
+    ReadError,
+    check,
+    check_base,
+    check_header_signature,
+    check_manifest,
+    check_seals,
+    require,
+    require_equal,
+)
 from .codec import U64_MAX, FormatError, decode, layout_hash, sha256
-from .layouts import BatchHeader, BatchRecord, Bundle, Detail, Entry, Manifest, OutcomeKind, OutcomeLeaf, Reason
+from .layouts import (
+    BatchHeader,
+    BatchRecord,
+    Bundle,
+    Detail,
+    Entry,
+    ExportedBatches,
+    Manifest,
+    OutcomeKind,
+    OutcomeLeaf,
+    Reason,
+)
+from .statements import StatementReport, check_statement
 from .transaction import (
     Action,
     GrantConsent,
@@ -21,50 +44,6 @@ from .transaction import (
     check_sender,
     read_body,
 )
-
-# The rulesets that this verifier knows: layout 0x1e over the files of crates/assent-core/ruleset/v1, hashed.
-# `test_assent.py` computes it from them.
-RULESETS = {1: bytes.fromhex("4087a587ce15f419716986f19f32e56a78aecd242edee5715cbf2e6bf4ab16a0")}
-
-
-class ReadError(Exception):
-    """The file cannot be read as a proof bundle at all."""
-
-
-class CheckError(Exception):
-    """A check does not hold. `name` is the check's name in docs/errors.md."""
-
-    def __init__(self, name: str, message: str) -> None:
-        super().__init__(message)
-        self.name = name
-
-
-@dataclass(frozen=True)
-class Pins:
-    """What the verifier was told from outside. Hashes of blocks in the order in which they are hashed."""
-
-    chain_id: bytes | None = None
-    base_block: bytes | None = None
-    least_work: int | None = None
-
-
-@contextmanager
-def check(name: str) -> Iterator[None]:
-    """Names the check that a `FormatError` of the block is a failure of."""
-    try:
-        yield
-    except FormatError as error:
-        raise CheckError(name, str(error)) from error
-
-
-def require(name: str, condition: bool, message: str) -> None:
-    if not condition:
-        raise CheckError(name, message)
-
-
-def require_equal(name: str, what: str, expected: bytes, found: bytes) -> None:
-    require(name, expected == found, f"{what}: {expected.hex()} expected, {found.hex()} found")
-
 
 @dataclass(frozen=True)
 class Report:
@@ -139,7 +118,7 @@ class Report:
     def to_json(self) -> dict[str, object]:
         return {
             "status": self.status,
-            "check": None,
+            "kind": "bundle",
             "chain_id": self.chain_id.hex(),
             "transaction_id": self.transaction_id.hex(),
             "sequence": self.entry.sequence,
@@ -159,20 +138,35 @@ class Report:
 
 
 def verify(file_bytes: bytes, pins: Pins = Pins()) -> Report:
-    """Makes every check in order. Raises `ReadError`, or `CheckError` for the first check that fails."""
+    """Makes every check of a proof bundle in order. Raises `ReadError`, or `CheckError` for the first that fails."""
+    report = verify_any(file_bytes, pins)
+    if not isinstance(report, Report):
+        raise ReadError("a proof bundle expected, another kind of file found")
+    return report
+
+
+def verify_any(file_bytes: bytes, pins: Pins = Pins()) -> Report | StatementReport:
+    """Makes every check of a file of any kind in order. Raises as `verify` does."""
     try:
-        bundle, digest_holds = files.read_file(file_bytes, files.PROOF_MAGIC, Bundle)
+        content, digest_holds = files.read_file(file_bytes)
     except FormatError as error:
         raise ReadError(str(error)) from error
+    if isinstance(content, ExportedBatches):
+        raise ReadError("the file holds exported batches, which prove nothing: execute them again with replay.py")
+    report = check_bundle(content, pins) if isinstance(content, Bundle) else check_statement(content, pins)
+    require("file-digest", digest_holds, "all checks hold, but the digest does not: the file was damaged")
+    return report
 
-    manifest, chain_id = check_manifest(bundle, pins)
+
+def check_bundle(bundle: Bundle, pins: Pins) -> Report:
+    manifest, chain_id = check_manifest(bundle.manifest, pins)
     body = check_transaction(bundle, chain_id)
     entry, outcomes, details = check_entry(bundle, manifest, body)
     header = check_batch(bundle, manifest, chain_id, entry)
     checkpoint = check_history(bundle, manifest, chain_id, header)
     anchors = check_anchors(bundle, manifest, chain_id, header, checkpoint)
-    base_headers = check_base(bundle, manifest, anchors, pins)
-    require("file-digest", digest_holds, "all checks hold, but the digest does not: the file was damaged")
+    txid = anchors[-1].transaction.txid
+    base_headers = check_base(bundle.headers, txid, bundle.block_index, bundle.block_path, manifest, pins)
     return Report(
         pins,
         manifest,
@@ -187,27 +181,6 @@ def verify(file_bytes: bytes, pins: Pins = Pins()) -> Report:
         anchors,
         base_headers,
     )
-
-
-def check_manifest(bundle: Bundle, pins: Pins) -> tuple[Manifest, bytes]:
-    with check("manifest"):
-        manifest = decode(Manifest, bundle.manifest)
-    chain_id = sha256(bundle.manifest)
-    if pins.chain_id is not None:
-        require_equal("chain-id", "hash of the manifest", pins.chain_id, chain_id)
-    ruleset = RULESETS.get(manifest.ruleset)
-    require("ruleset", ruleset is not None, f"ruleset 1 expected, {manifest.ruleset} found")
-    assert ruleset is not None
-    require_equal("ruleset", "hash of the ruleset", ruleset, manifest.ruleset_hash)
-    network = base.NETWORKS.get(manifest.base_network)
-    require(
-        "base-network",
-        network is not None,
-        f"one of {', '.join(base.NETWORKS)} expected, {manifest.base_network!r} found",
-    )
-    assert network is not None
-    require_equal("base-network", "first block", network.genesis_hash, manifest.base_genesis_hash)
-    return manifest, chain_id
 
 
 def check_transaction(bundle: Bundle, chain_id: bytes) -> TransactionBody:
@@ -345,11 +318,7 @@ def check_batch(bundle: Bundle, manifest: Manifest, chain_id: bytes, entry: Entr
         leaf = merkle.leaf_hash(bundle.entry)
         entries_root = merkle.root_from_path(leaf, index, header.entry_count, bundle.entry_path)
     require_equal("entry-inclusion", "entries root", header.entries_root, entries_root)
-    require(
-        "header-signature",
-        ed25519.verify(manifest.sequencer_key, layout_hash(header), bundle.header_signature),
-        "the sequencer's signature on the header does not verify",
-    )
+    check_header_signature(header, manifest, bundle.header_signature)
     return header
 
 
@@ -369,21 +338,7 @@ def check_history(bundle: Bundle, manifest: Manifest, chain_id: bytes, header: B
 def check_anchors(
     bundle: Bundle, manifest: Manifest, chain_id: bytes, header: BatchHeader, checkpoint: note.Checkpoint
 ) -> tuple[base.Anchor, ...]:
-    seal = base.OutPoint(manifest.first_anchor_txid, manifest.first_anchor_vout)
-    anchors: list[base.Anchor] = []
-    for number, data in enumerate(bundle.anchors):
-        with check("seals"):
-            anchor = base.read_anchor(data)
-        spent = anchor.transaction.inputs[0]
-        require("seals", spent == seal, f"anchor {number}: input 0 of {seal} expected, of {spent} found")
-        anchors.append(anchor)
-        seal = anchor.next_seal
-    size = 0
-    for number, anchor in enumerate(anchors):
-        require_equal("chain-tag", f"tag of anchor {number}", chain_id[:4], anchor.tag)
-        require("anchor-size", anchor.size > size, f"anchor {number}: above {size} expected, {anchor.size} found")
-        size = anchor.size
-    require("no-anchor", bool(anchors), "an anchor expected, none found")
+    anchors = check_seals(bundle.anchors, manifest, chain_id)
     before = anchors[-2].size if len(anchors) > 1 else 0
     require(
         "not-first-anchor",
@@ -396,29 +351,7 @@ def check_anchors(
         (last.size, last.root) == (checkpoint.size, checkpoint.root),
         f"size {checkpoint.size} and root {checkpoint.root.hex()} expected, {last.size} and {last.root.hex()} found",
     )
-    return tuple(anchors)
-
-
-def check_base(
-    bundle: Bundle, manifest: Manifest, anchors: tuple[base.Anchor, ...], pins: Pins
-) -> tuple[base.Header, ...]:
-    require("no-header", bool(bundle.headers), "a base-chain header expected, none found")
-    headers = tuple(base.read_header(data) for data in bundle.headers)
-    with check("base-headers"):
-        base.check_headers(headers, base.NETWORKS[manifest.base_network])
-    with check("block-inclusion"):
-        root = base.root_from_block_path(anchors[-1].transaction.txid, bundle.block_index, bundle.block_path)
-    require_equal("block-inclusion", "Merkle root of the block", headers[0].merkle_root, root)
-    if pins.base_block is not None:
-        require(
-            "pinned-block",
-            any(header.hash == pins.base_block for header in headers),
-            f"block {base.shown(pins.base_block)} is not among the {len(headers)} headers",
-        )
-    if pins.least_work is not None:
-        work = sum(header.work for header in headers)
-        require("least-work", work >= pins.least_work, f"work {pins.least_work:x} expected, {work:x} found")
-    return headers
+    return anchors
 
 
 def say_time(ms: int) -> str:
