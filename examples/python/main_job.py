@@ -7,13 +7,19 @@ Exits with 0 only if everything in the story held.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from assent_client import (
+    Answer,
     CallError,
     Client,
     ClientError,
+    Failed,
     Key,
     Refused,
     Sequenced,
@@ -26,11 +32,40 @@ from assent_client import (
 )
 from assent_formats import names
 from assent_formats.layouts import OutcomeKind, Reason, RefusalReason
-from assent_formats.verify import CheckError, Pins, ReadError, say_outcome, verify
+from assent_formats.verify import CheckError, Pins, ReadError, say_outcome, verify_any
+from assent_verify import read_proof
+
+
+STREAMED = 100
 
 
 def tell(line: str) -> None:
     print(line, flush=True)
+
+
+def with_forged_signature(signed: Signed) -> Signed:
+    forged = pb.SignedTransaction()
+    forged.CopyFrom(signed.transaction)
+    forged.authorizations[0].signature = bytes(64)
+    return replace(signed, transaction=forged)
+
+
+def say_answer(answer: Answer) -> str:
+    match answer:
+        case Sequenced():
+            return " ".join(outcome.kind.name for outcome in answer.outcomes)
+        case Refused():
+            return answer.refusal.reason.name
+    assert isinstance(answer, Failed)
+    return answer.reason
+
+
+def expect_answers(title: str, answers: Sequence[Answer], expected: Sequence[str]) -> list[Sequenced]:
+    """Insists on what became of each of several transactions; those that were sequenced."""
+    found = [say_answer(answer) for answer in answers]
+    if found != list(expected):
+        raise ClientError(f"{title}: {list(expected)} expected, {found} found")
+    return [answer for answer in answers if isinstance(answer, Sequenced)]
 
 
 class Story:
@@ -65,11 +100,8 @@ class Story:
 
     def refused_before_rules(self, signed: Signed) -> None:
         """A transaction with another signature is not judged at all."""
-        forged = pb.SignedTransaction()
-        forged.CopyFrom(signed.transaction)
-        forged.authorizations[0].signature = bytes(64)
         try:
-            self.client.submit(replace(signed, transaction=forged))
+            self.client.submit(with_forged_signature(signed))
         except CallError as error:
             if error.reason != "SIGNATURE_INVALID":
                 raise
@@ -82,6 +114,57 @@ class Story:
         if not isinstance(again, Sequenced) or not again.already_sequenced or again.receipt != first.receipt:
             raise ClientError(f"the same transaction again: the same receipt expected, {again} found")
         tell(f"the same transaction again: the same receipt, number {again.receipt.entry.sequence}")
+
+    def several_at_once(self, patient: Key) -> None:
+        """One call with several transactions: each has a result of its own, in order."""
+        key = Key.new()
+        opening = self.client.sign(key, open_account=pb.OpenAccount(kind=pb.ACCOUNT_KIND_PRACTITIONER))
+        again = self.client.sign(patient, open_account=pb.OpenAccount(kind=pb.ACCOUNT_KIND_PATIENT))
+        answers = self.client.submit_many([opening, again, with_forged_signature(again), opening])
+        expected = ["ACCOUNT_OPENED", "ACCOUNT_EXISTS", "SIGNATURE_INVALID", "ACCOUNT_OPENED"]
+        first, second = expect_answers("four transactions in one call", answers, expected)
+        if first.receipt != second.receipt:
+            raise ClientError("four transactions in one call: the same receipt for the same transaction expected")
+        self.sequenced["a practitioner opens an account"] = first
+        tell(f"four transactions in one call: {', '.join(map(say_answer, answers))}")
+
+    def many_in_a_stream(self, asker: Key, subject: bytes, scope: Any) -> None:
+        """Requests that do not wait for each other's answers, which come in order."""
+        signed = [
+            self.client.sign(asker, request_access=pb.RequestAccess(subjects=[subject], scope=scope))
+            for _ in range(STREAMED)
+        ]
+        signed.insert(STREAMED // 2, with_forged_signature(signed[0]))
+        answers = list(self.client.submit_stream(signed))
+        expected = ["ACCESS_DENIED"] * len(signed)
+        expected[STREAMED // 2] = "SIGNATURE_INVALID"
+        sequences = [one.receipt.entry.sequence for one in expect_answers("a stream", answers, expected)]
+        if sequences != sorted(set(sequences)):
+            raise ClientError(f"a stream: sequences in order expected, {sequences} found")
+        tell(f"{STREAMED} requests in a stream: sequenced in order, as {sequences[0]} to {sequences[-1]}")
+
+    def keep_receipt(self, title: str) -> None:
+        """A receipt as a file, which anybody can check offline; a changed one cannot be passed off."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "receipt.assent")
+            with open(path, "wb") as file:
+                file.write(self.client.receipt_file(self.sequenced[title]))
+            data = read_proof(path)
+        found = verify_any(data, Pins(self.client.chain_id)).to_json()
+        if (found["kind"], found["transaction_id"]) != ("receipt", self.sequenced[title].id.hex()):
+            raise ClientError(f"{title}: a receipt for it expected, {found} found")
+        damaged = bytearray(data)
+        damaged[-40] ^= 1
+        self.refused_as_file("receipt", bytes(damaged))
+        tell(f"receipt for that {title}: {len(data)} bytes, every check holds")
+
+    def refused_as_file(self, what: str, data: bytes) -> None:
+        try:
+            verify_any(data, Pins(self.client.chain_id))
+        except (CheckError, ReadError) as error:
+            tell(f"a {what} with one bit changed: refused, {getattr(error, 'name', 'cannot be read')}")
+        else:
+            raise ClientError(f"a {what} with one bit changed was accepted")
 
     def prove(self, title: str, open_details: bool) -> tuple[bytes, Reason | None]:
         """A proof of something that was sequenced, compared with its receipt."""
@@ -129,6 +212,9 @@ def run(client: Client) -> None:
     story.act("the clinic asks after that", ask(), OutcomeKind.ACCESS_DENIED)
     story.act("the clinic records after that", record(permitted.id), OutcomeKind.ACCESS_UNCOVERED)
 
+    story.several_at_once(patient)
+    story.many_in_a_stream(clinic, patient.account, scope)
+
     last = story.sequenced["the clinic records after that"]
     client.wait(last.id, prover_pb2.TIER_ANCHORED, lambda line: tell(f"  {line}"))
     reasons = {}
@@ -142,12 +228,8 @@ def run(client: Client) -> None:
 
     damaged = bytearray(data)
     damaged[len(damaged) // 2] ^= 1
-    try:
-        verify(bytes(damaged), Pins(client.chain_id))
-    except (CheckError, ReadError) as error:
-        tell(f"a proof with one bit changed: refused, {getattr(error, 'name', 'cannot be read')}")
-    else:
-        raise ClientError("a proof with one bit changed was accepted")
+    story.refused_as_file("proof", bytes(damaged))
+    story.keep_receipt("the clinic asks")
     tell(f"all of it held, for {names.write_did(patient.account)}")
 
 

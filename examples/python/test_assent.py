@@ -23,8 +23,10 @@ from unittest import mock
 
 import assent_verify
 import forge as forging
+import forge_evidence
+import replay
 import run_corpus
-from assent_formats import base, ed25519, layouts, merkle, names, note, transaction
+from assent_formats import base, ed25519, execution, files, layouts, merkle, names, note, ruleset, transaction
 from assent_formats.codec import FormatError, decode, encode, layout_hash, sha256, tagged_hash
 from assent_formats.layouts import (
     BatchHeader,
@@ -41,7 +43,7 @@ from assent_formats.layouts import (
     Verdict,
 )
 from assent_formats.checks import RULESETS
-from assent_formats.verify import CheckError, Pins, ReadError, verify
+from assent_formats.verify import CheckError, Pins, ReadError, verify, verify_any
 from forge import ASKED, GRANTED, OPENED, RECORDED, REVOKED, REVOKED_BY_CODE, Act, RawTransaction, Shape, forge, message
 
 try:
@@ -204,6 +206,33 @@ class MerkleTests(unittest.TestCase):
                     self.assertNotEqual(merkle.root_from_path(hashes[index], index, size, other), root)
         with self.assertRaises(FormatError):
             merkle.root_from_path(bytes(32), 3, 3, [])
+
+
+    def test_consistency(self) -> None:
+        for new in range(1, 20):
+            hashes = [merkle.leaf_hash(bytes([n])) for n in range(new)]
+            new_root = merkle.root(hashes)
+            for old in range(new + 1):
+                old_root, path = merkle.root(hashes[:old]), merkle.consistency_path(hashes, old)
+                merkle.check_consistency(old, old_root, new, new_root, path)
+                wrong = [(bytes(32), new_root, path), (old_root, new_root, [*path, bytes(32)])]
+                if path:
+                    wrong += [(old_root, bytes(32), path), (old_root, new_root, path[:-1])]
+                for one, other, steps in wrong:
+                    with self.assertRaises(FormatError):
+                        merkle.check_consistency(old, one, new, other, steps)
+                if 0 < old < new:
+                    found = merkle.consistent_roots(old, new, merkle.full_path(hashes, old))
+                    self.assertEqual(found, (old_root, new_root))
+        with self.assertRaises(FormatError):
+            merkle.check_consistency(2, bytes(32), 1, bytes(32), [])
+
+    def test_ranges(self) -> None:
+        found = merkle.Range()
+        for size in range(20):
+            self.assertEqual((found.size, len(found.peaks)), (size, size.bit_count()))
+            self.assertEqual(found.root(), merkle.root_of([bytes([n]) for n in range(size)]))
+            found = found.append(bytes([size]))
 
 
 class Bech32mTests(unittest.TestCase):
@@ -514,6 +543,46 @@ class GoldenLedger(unittest.TestCase):
         self.assertEqual(lines["account_did"], names.write_did(names.account_id(key)))
         self.assertEqual(lines["key_id"], names.key_id(key).hex())
         self.assertEqual(lines["transaction_id_of_empty_body"], names.transaction_id(b"").hex())
+
+
+    def test_executing_again(self) -> None:
+        """Entries, leaves, details, state and headers, from nothing but the manifest and the log records."""
+        lines = golden("ledger.txt")
+        manifest = bytes.fromhex(golden("ids.txt")["manifest"])
+        ledger = execution.Ledger(decode(Manifest, manifest), sha256(manifest))
+        while f"group{ledger.position}.log_record" in lines:
+            group, batch = ledger.position, len(ledger.headers)
+            for index, done in enumerate(ledger.execute_record(bytes.fromhex(lines[f"group{group}.log_record"]))):
+                prefix = f"group{group}.transaction{index}"
+                self.assertEqual(encode(done.entry).hex(), lines[f"{prefix}.entry"])
+                self.assertEqual(list(done.leaves), self.numbered(lines, f"{prefix}.outcome_leaf"))
+                self.assertEqual(list(done.details), self.numbered(lines, f"{prefix}.detail"))
+            assert ledger.last is not None
+            if not ledger.last.seals:
+                continue
+            for number, (key, (salt, record)) in enumerate(sorted(ledger.state.written.items())):
+                found = [lines.pop(f"batch{batch}.state{number}.{name}") for name in ("key", "salt", "record")]
+                self.assertEqual([key.hex(), salt.hex(), record.hex()], found)
+            self.assertNotIn(f"batch{batch}.state{len(ledger.state.written)}.key", lines)
+            self.assertEqual(ledger.seal().hex(), lines[f"batch{batch}.header"])
+            self.assertEqual(ledger.history[batch].hex(), lines[f"batch{batch}.record"])
+        self.assertEqual((ledger.position, len(ledger.headers)), (3, 2))
+
+    def test_the_ruleset_is_the_known_one(self) -> None:
+        self.assertEqual(ruleset_hash(), ruleset.HASH)
+        rules = ruleset.load()
+        self.assertTrue(rules.purposes.subsumes("PurposeOfUse", "ETREAT"))
+        self.assertTrue(rules.purposes.subsumes("TREAT", "ETREAT"))
+        self.assertFalse(rules.purposes.subsumes("ETREAT", "TREAT"))
+        self.assertFalse(rules.subsumes("urn:other", "TREAT", "ETREAT"))
+        self.assertTrue(rules.knows_label("urn:other", "anything"))
+        self.assertFalse(rules.knows_label(rules.sensitivity.system, "anything"))
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ruleset.FILES:
+                with open(os.path.join(folder, name), "wb") as file:
+                    file.write(read(RULESET, name) + b"NEW\n")
+            with self.assertRaises(FormatError):
+                ruleset.load(folder)
 
 
 class BaseChainTests(unittest.TestCase):
@@ -944,6 +1013,123 @@ class BundleTests(unittest.TestCase):
         self.unreadable(forge(bundle=lambda bundle: replace(bundle, entry_path=(bytes(32),) * 65)))
         for length in range(0, len(file), 11):
             self.unreadable(file[:length])
+
+
+class StatementTests(unittest.TestCase):
+    """Receipts, consistency proofs and evidence: sound, altered, and honest statements that are to frame."""
+
+    def test_every_case(self) -> None:
+        names_seen: set[str] = set()
+        for case in forge_evidence.cases():
+            pins = {"chain": forge_evidence.CHAIN.hex()} if case.pins is None else case.pins
+            with self.subTest(case.name):
+                self.assertNotIn(case.name, names_seen)
+                names_seen.add(case.name)
+                self.assertEqual(self.verdict(case.data, run_corpus.pins_of(pins)), case.expect)
+
+    @staticmethod
+    def verdict(data: bytes, pins: Pins) -> str:
+        try:
+            return "verified" if verify_any(data, pins).pinned else "not-pinned"
+        except CheckError as error:
+            return error.name
+        except ReadError:
+            return "unreadable"
+
+    def test_each_kind_is_there_sound_and_refused(self) -> None:
+        found: dict[int, set[str]] = {number + 1: set() for number in range(len(layouts.EVIDENCE_KINDS))}
+        for case in forge_evidence.cases():
+            if case.name.startswith("evidence-"):
+                found[int(case.name.split("-")[1])].add(case.expect)
+        for number, expected in found.items():
+            self.assertIn("verified", expected)
+            self.assertIn("nothing-wrong" if number == 6 else "no-contradiction", expected)
+
+    def test_any_changed_byte_is_refused(self) -> None:
+        """With a new digest, so that it is the statements that do not hold, or something else is proven."""
+        pins = Pins(forge_evidence.CHAIN)
+        header, receipt = forge_evidence.HEADERS[1], forge_evidence.receipt_of(forge_evidence.ENTRIES[3], 2)
+        sound = forge_evidence.evidence(layouts.BatchContradictsReceipt(receipt, header))
+        self.assertEqual(self.verdict(sound, pins), "verified")
+        for place in range(0, len(sound) - files.DIGEST_BYTES, 5):
+            changed = bytearray(sound)
+            changed[place] ^= 1 << place % 8
+            self.assertNotEqual(self.verdict(forging.redigest(bytes(changed)), pins), "verified", f"byte {place}")
+
+    def test_what_it_says(self) -> None:
+        for case in forge_evidence.cases():
+            if case.expect != "verified":
+                continue
+            report = verify_any(case.data, run_corpus.pins_of({"chain": forge_evidence.CHAIN.hex()}))
+            answer = report.to_json()
+            self.assertEqual(answer["status"], "VERIFIED")
+            self.assertIn(answer["kind"], ("receipt", "consistency", "evidence"))
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                assent_verify.print_report(report)
+            self.assertTrue(all(line.isprintable() for line in out.getvalue().splitlines()))
+
+
+class ReplayTests(unittest.TestCase):
+    """An export of the invented ledger, in two files."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.write("manifest.bin", forge_evidence.MANIFEST_BYTES)
+        self.write("checkpoint", forge_evidence.claim(3).checkpoint.encode())
+        self.export(forge_evidence.BATCHES)
+
+    def write(self, name: str, data: bytes) -> None:
+        with open(os.path.join(self.folder, name), "wb") as file:
+            file.write(data)
+
+    def export(self, batches: tuple[layouts.Batch, ...]) -> None:
+        for first, part in ((0, batches[:1]), (1, batches[1:])):
+            content = layouts.ExportedBatches(forge_evidence.MANIFEST_BYTES, first, tuple(map(encode, part)))
+            self.write(f"batches-{first:012}.assent", files.write_file(content, files.BATCHES_MAGIC))
+
+    def run_with(self, *arguments: str) -> tuple[int, str]:
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+            return replay.main([self.folder, *arguments]), out.getvalue()
+
+    def test_a_sound_ledger(self) -> None:
+        code, out = self.run_with("--chain", forge_evidence.CHAIN.hex())
+        self.assertEqual(code, replay.OK, out)
+        self.assertIn("4 batches, 8 entries", out)
+        self.assertIn("over 3 batches", out)
+        self.assertEqual(self.run_with("--chain", "00" * 32)[0], replay.FAILED)
+        os.remove(os.path.join(self.folder, "checkpoint"))
+        self.assertEqual(self.run_with()[0], replay.OK)
+
+    def test_who_is_to_blame(self) -> None:
+        for batch in (wrong for _, wrong in forge_evidence.wrong_executions()):
+            self.export((*forge_evidence.BATCHES[:2], batch))
+            code, out = self.run_with()
+            self.assertEqual(code, replay.CONTRADICTED, out)
+            self.assertIn("batch 2", out)
+        self.export(forge_evidence.BATCHES)
+        self.write("checkpoint", forge_evidence.claim(2, root=bytes(32)).checkpoint.encode())
+        self.assertEqual(self.run_with()[0], replay.CONTRADICTED)
+
+    def test_what_accuses_nobody(self) -> None:
+        batches = forge_evidence.BATCHES
+        for changed in (
+            (*batches[:2], replace(batches[2], entries=())),
+            (*batches[:2], replace(batches[2], signature=batches[1].signature)),
+            (*batches[:2], batches[3]),
+        ):
+            self.export(changed)
+            self.assertEqual(self.run_with()[0], replay.FAILED)
+        self.export(batches)
+        for name, data in (
+            ("checkpoint", b"no checkpoint"),
+            ("checkpoint", forge_evidence.checkpoint(2, bytes(32), forging.SEQUENCER_SEED).encode()),
+            ("batches-000000000001.assent", b"assent-batches\n"),
+            ("manifest.bin", b""),
+        ):
+            self.write(name, data)
+            self.assertEqual(self.run_with()[0], replay.FAILED, name)
 
 
 class ShippedProofTests(unittest.TestCase):

@@ -157,6 +157,15 @@ impl Stack {
         }
     }
 
+    /// Waits until a role's log says something.
+    pub fn until_logged(&self, role: Role, text: &str) {
+        let start = Instant::now();
+        while !self.log(role).contains(text) {
+            assert!(start.elapsed() < Duration::from_secs(30), "{role:?} does not log {text:?}\n{}", self.log(role));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self, role: Role) {
         let mut child = self.running.remove(&role).expect("a running role");

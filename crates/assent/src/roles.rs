@@ -308,6 +308,15 @@ impl Process {
         }
         let prover = match (parts.prover, &self.manifest) {
             (Some(duties), Some(manifest)) => {
+                match (duties, &base_url) {
+                    (Duties::Prover, None) => bail!(
+                        "there is no base chain to anchor on: set base.url, or run the mock base chain of this folder"
+                    ),
+                    (Duties::Validator, None) => {
+                        tracing::warn!("there is no base chain: anchors are not compared");
+                    }
+                    _ => {}
+                }
                 // In one process with its sequencer, it follows that one.
                 let own = address.filter(|_| parts.sequencer).map(|address| format!("http://{address}"));
                 let config = prover_config(&self.dir, &self.settings, manifest, duties, base_url.as_deref(), own)?;
@@ -455,21 +464,15 @@ fn prover_config(
     let needed = |key: &str| not_empty(key).with_context(|| format!("{key} is empty; say where it is"));
     let (path, duty, sequencer, seed) = match duties {
         Duties::Prover => {
-            ensure!(
-                base_url.is_some(),
-                "there is no base chain to anchor on: set base.url, or run the mock base chain of this folder"
-            );
             let duty = Duty::Prover {
                 key: dir.key("prover.key")?,
                 anchor_interval: Duration::from_millis(settings.number("anchor.interval_ms")),
             };
             let sequencer = own_sequencer.map_or_else(|| needed("prover.sequencer"), Ok)?;
-            (dir.prover_path(), duty, sequencer, Some(dir.key("anchor.key")?.seed()))
+            let seed = base_url.map(|_| dir.key("anchor.key")).transpose()?.map(|key| key.seed());
+            (dir.prover_path(), duty, sequencer, seed)
         }
         Duties::Validator => {
-            if base_url.is_none() {
-                tracing::warn!("there is no base chain: anchors are not compared");
-            }
             let duty = Duty::Validator { prover: not_empty("validator.prover") };
             (dir.validator_path(), duty, needed("validator.sequencer")?, None)
         }
@@ -498,8 +501,7 @@ pub fn open_follower(dir: &LedgerDir, validator: bool) -> anyhow::Result<Prover>
     let flags = Flags::<{ Role::All as u8 }>::default();
     let settings = flags.over(&dir.config_path())?;
     let duties = if validator { Duties::Validator } else { Duties::Prover };
-    let url = base_url(dir, &settings)?;
-    let config = prover_config(dir, &settings, &manifest, duties, url.as_deref(), None)?;
+    let config = prover_config(dir, &settings, &manifest, duties, None, None)?;
     Ok(Prover::open(config)?)
 }
 

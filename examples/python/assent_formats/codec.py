@@ -108,12 +108,6 @@ def long(limit: int) -> Codec:
     return sized(4, limit)
 
 
-def within(inner: Codec, limit: int) -> Codec:
-    """A value behind a length of 4 bytes, which has to be its own."""
-    outer = long(limit)
-    return Codec(lambda reader: read_all(inner, outer.read(reader)), lambda value: outer.write(inner.write(value)))
-
-
 def text(inner: Codec) -> Codec:
     def read(reader: Reader) -> str:
         try:

@@ -26,7 +26,6 @@ from .codec import (
     tagged_hash,
     text,
     uint,
-    within,
 )
 
 WEEK_MS = 604_800_000
@@ -484,7 +483,7 @@ class SealedWithoutEntry:
 
 @dataclass(frozen=True)
 class WrongExecution:
-    batches: Annotated[tuple[Batch, ...], list_of(within(Batch.layout, MAX_BATCH_BYTES), 2**32 - 1, uint(4))]  # type: ignore[attr-defined]
+    batches: Annotated[tuple[bytes, ...], list_of(long(MAX_BATCH_BYTES), 2**32 - 1, uint(4))]
     record: Annotated[RecordProof | None, option_of(RecordProof)]
 
 
