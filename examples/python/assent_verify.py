@@ -10,9 +10,11 @@ import sys
 from collections.abc import Sequence
 
 from assent_formats.base import from_shown
+from assent_formats.checks import CheckError, Pins, ReadError
 from assent_formats.codec import FormatError
 from assent_formats.files import LONGEST_MAGIC, kind_of
-from assent_formats.verify import CheckError, Pins, ReadError, Report, StatementReport, verify, verify_any
+from assent_formats.statements import StatementReport
+from assent_formats.verify import Report, verify, verify_any
 
 __all__ = ["CheckError", "Pins", "ReadError", "Report", "verify", "verify_any"]
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from assent_formats import base, ed25519, files, layouts, merkle, names, note
+from assent_formats.checks import RULESETS
 from assent_formats.codec import encode, sha256
 from assent_formats.layouts import BatchHeader, BatchRecord, Bundle, Detail, Entry, Manifest, OutcomeKind, OutcomeLeaf
-from assent_formats.checks import RULESETS
 
 CREATED = 1_700_000_000_000
 HOUR_MS = 3_600_000

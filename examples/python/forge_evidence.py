@@ -17,9 +17,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest import mock
 
 import forge as forging
-from assent_formats import base, files, layouts, merkle, names, note
+from assent_formats import base, execution, files, layouts, merkle, names, note
 from assent_formats.codec import decode, encode, sha256
 from assent_formats.execution import Ledger, batch_record
 from assent_formats.layouts import (
@@ -37,6 +38,7 @@ from assent_formats.layouts import (
     SignedHeader,
     SignedReceipt,
 )
+from assent_formats.transaction import TransactionBody, read_body
 from forge import CREATED, HOUR_MS, PROVER_SEED, SEQUENCER_SEED, message, scope, sign
 
 VERIFIED = "verified"
@@ -51,7 +53,9 @@ def account(seed: bytes) -> bytes:
     return names.account_id(forging.public_key(seed))
 
 
-def transaction(seed: bytes | None, act: tuple[int, bytes], salt: int, expires: int = CREATED + HOUR_MS) -> LoggedTransaction:
+def transaction(
+    seed: bytes | None, act: tuple[int, bytes], salt: int, expires: int = CREATED + HOUR_MS
+) -> LoggedTransaction:
     start = [(1, CHAIN), (2, account(seed))] if seed else [(1, CHAIN)]
     body = message(*start, (3, bytes([salt]) * 16), (4, expires), act)
     if not seed:
@@ -134,6 +138,30 @@ def reseal(batch: Batch, **changes: Any) -> Batch:
 def with_records(batch: Batch, records: Sequence[bytes], **changes: Any) -> Batch:
     """The batch with other log records, to which its header commits."""
     return reseal(replace(batch, log_records=tuple(records)), log_root=merkle.root_of(records), **changes)
+
+
+class Lenient(Ledger):
+    """Executes what the rules refuse, so that nothing else is wrong with what comes of it."""
+
+    def check_record(self, record: LogRecord) -> None:
+        pass
+
+    def check_transaction(self, logged: LoggedTransaction) -> TransactionBody:
+        return read_body(logged.body, self.chain_id)
+
+
+def made_leniently(before: Sequence[Batch], records: Sequence[LogRecord]) -> Batch:
+    """A batch of these log records, whatever the rules say."""
+    ledger = Lenient(MANIFEST, CHAIN)
+    for batch in before:
+        ledger.follow(batch)
+    encoded = tuple(map(encode, records))
+    with mock.patch.object(execution, "refuse_if", lambda condition, reason: None):
+        for data in encoded:
+            ledger.execute_record(data)
+    entries = tuple(ledger.open.entries)
+    header = ledger.seal()
+    return Batch(header, sign_header(header).signature, encoded, entries)
 
 
 def make_ledger() -> tuple[Batch, ...]:
@@ -231,7 +259,11 @@ def receipt_cases() -> Iterator[tuple[str, Any, str]]:
         ("wrong-index", replace(good, index=0), "receipt"),
         ("index-too-large", replace(good, index=3), "receipt"),
         ("short-path", replace(good, path=good.path[:1]), "receipt"),
-        ("other-root", replace(good, group_statement=statement, signature=sign(SEQUENCER_SEED, sha256(statement))), "receipt"),
+        (
+            "other-root",
+            replace(good, group_statement=statement, signature=sign(SEQUENCER_SEED, sha256(statement))),
+            "receipt",
+        ),
         ("signed-by-prover", receipt_of(ENTRIES[3], 1, seed=PROVER_SEED), "receipt"),
         ("other-chain", receipt_of(ENTRIES[3], 1, chain_id=bytes(32)), "receipt"),
         ("group-of-other-chain", receipt_of(ENTRIES[3], 1, statement_chain=bytes(32)), "receipt"),
@@ -240,21 +272,27 @@ def receipt_cases() -> Iterator[tuple[str, Any, str]]:
         ("statement-surplus", replace(good, group_statement=good.group_statement + b"\0"), "receipt"),
         ("empty", replace(good, receipt=b""), "receipt"),
     ):
-        yield f"receipt-{name}", files.write_file(layouts.ReceiptFile(MANIFEST_BYTES, receipt), files.RECEIPT_MAGIC), expect
+        yield (
+            f"receipt-{name}",
+            files.write_file(layouts.ReceiptFile(MANIFEST_BYTES, receipt), files.RECEIPT_MAGIC),
+            expect,
+        )
 
 
 def consistency_cases() -> Iterator[tuple[str, Any, str]]:
     def made(old: int, new: int, path: Sequence[bytes] | None = None, **changes: Any) -> bytes:
         found = merkle.consistency_path(LEAVES[:new], old) if path is None and old <= new else path or ()
-        content = layouts.Consistency(
-            MANIFEST_BYTES, claim(old).checkpoint, claim(new).checkpoint, tuple(found)
-        )
+        content = layouts.Consistency(MANIFEST_BYTES, claim(old).checkpoint, claim(new).checkpoint, tuple(found))
         return files.write_file(replace(content, **changes), files.CONSISTENCY_MAGIC)
 
     for old in range(5):
         for new in range(old, 5):
             yield f"consistency-{old}-{new}", made(old, new), VERIFIED
-            yield f"consistency-{old}-{new}-long", made(old, new, [*merkle.consistency_path(LEAVES[:new], old), bytes(32)]), "consistency"
+            yield (
+                f"consistency-{old}-{new}-long",
+                made(old, new, [*merkle.consistency_path(LEAVES[:new], old), bytes(32)]),
+                "consistency",
+            )
     yield "consistency-backwards", made(3, 2, ()), "consistency"
     yield "consistency-short", made(3, 4, merkle.consistency_path(LEAVES, 3)[:-1]), "consistency"
     yield "consistency-no-path", made(2, 4, ()), "consistency"
@@ -287,7 +325,11 @@ def kinds_1_to_5() -> Iterator[tuple[str, Any, str]]:
     yield "1-other-path", replace(first, path=entry_path(1, 0)), "entry-inclusion"
     yield "1-made-up-entry", replace(first, entry=encode(wrong_entry)), "entry-inclusion"
     unreadable_path = tuple(merkle.inclusion_path(hashes, 1))
-    yield "1-unreadable-entry", replace(first, header=unreadable_header, entry=not_an_entry, path=unreadable_path), "entry"
+    yield (
+        "1-unreadable-entry",
+        replace(first, header=unreadable_header, entry=not_an_entry, path=unreadable_path),
+        "entry",
+    )
 
     good = receipt_of(ENTRIES[3], 1)
     yield "2-same-transaction", layouts.ReceiptsContradict(good, receipt_of(entry_of(3, sequence=9), 4)), VERIFIED
@@ -303,23 +345,39 @@ def kinds_1_to_5() -> Iterator[tuple[str, Any, str]]:
     yield "3-headers", layouts.HeadersContradict(HEADERS[1], other), VERIFIED
     yield "3-honest", layouts.HeadersContradict(HEADERS[1], HEADERS[2]), same
     yield "3-same", layouts.HeadersContradict(HEADERS[1], HEADERS[1]), same
-    yield "3-forged", layouts.HeadersContradict(HEADERS[1], replace(other, signature=HEADERS[1].signature)), "header-signature"
+    yield (
+        "3-forged",
+        layouts.HeadersContradict(HEADERS[1], replace(other, signature=HEADERS[1].signature)),
+        "header-signature",
+    )
     for name, change in (("header-chain", {"chain_id": bytes(32)}), ("header-key", {"key_id": bytes(32)})):
         yield f"3-{name}", layouts.HeadersContradict(HEADERS[1], sign_header(reseal(BATCHES[1], **change).header)), name
     yield "3-unreadable", layouts.HeadersContradict(sign_header(b"x"), other), "header"
-    yield "3-no-entries", layouts.HeadersContradict(HEADERS[1], sign_header(reseal(BATCHES[1], entry_count=0).header)), "header"
+    yield (
+        "3-no-entries",
+        layouts.HeadersContradict(HEADERS[1], sign_header(reseal(BATCHES[1], entry_count=0).header)),
+        "header",
+    )
 
     yield "4-other-batch", layouts.BatchContradictsReceipt(receipt_of(ENTRIES[3], 2), HEADERS[1]), VERIFIED
     yield "4-not-in-batch", layouts.BatchContradictsReceipt(receipt_of(ENTRIES[3], 2), HEADERS[2]), VERIFIED
     yield "4-honest", layouts.BatchContradictsReceipt(receipt_of(ENTRIES[3], 1), HEADERS[1]), same
     yield "4-unrelated", layouts.BatchContradictsReceipt(receipt_of(ENTRIES[3], 1), HEADERS[2]), same
-    yield "4-largest-sequence", layouts.BatchContradictsReceipt(
-        receipt_of(entry_of(3, sequence=2**64 - 1), 1), HEADERS[1]
-    ), VERIFIED
-    yield "4-forged-receipt", layouts.BatchContradictsReceipt(
-        receipt_of(ENTRIES[3], 2, seed=PROVER_SEED), HEADERS[1]
-    ), "receipt"
-    yield "4-forged-header", layouts.BatchContradictsReceipt(receipt_of(ENTRIES[3], 2), forged_header), "header-signature"
+    yield (
+        "4-largest-sequence",
+        layouts.BatchContradictsReceipt(receipt_of(entry_of(3, sequence=2**64 - 1), 1), HEADERS[1]),
+        VERIFIED,
+    )
+    yield (
+        "4-forged-receipt",
+        layouts.BatchContradictsReceipt(receipt_of(ENTRIES[3], 2, seed=PROVER_SEED), HEADERS[1]),
+        "receipt",
+    )
+    yield (
+        "4-forged-header",
+        layouts.BatchContradictsReceipt(receipt_of(ENTRIES[3], 2), forged_header),
+        "header-signature",
+    )
 
     time = decode(BatchHeader, BATCHES[2].header).time
     late = receipt_of(entry_of(7), 3, time - 1)
@@ -327,9 +385,11 @@ def kinds_1_to_5() -> Iterator[tuple[str, Any, str]]:
     yield "5-at-the-deadline", layouts.SealedWithoutEntry(receipt_of(entry_of(7), 3, time), HEADERS[2]), same
     yield "5-sealed", layouts.SealedWithoutEntry(receipt_of(entry_of(6), 2, 1), HEADERS[2]), same
     yield "5-sealed-before", layouts.SealedWithoutEntry(receipt_of(entry_of(1), 0, 1), HEADERS[2]), same
-    yield "5-forged-receipt", layouts.SealedWithoutEntry(
-        receipt_of(entry_of(7), 3, time - 1, seed=PROVER_SEED), HEADERS[2]
-    ), "receipt"
+    yield (
+        "5-forged-receipt",
+        layouts.SealedWithoutEntry(receipt_of(entry_of(7), 3, time - 1, seed=PROVER_SEED), HEADERS[2]),
+        "receipt",
+    )
     largest = reseal(BATCHES[2], first_sequence=2**64 - 1, entry_count=2**32 - 1)
     yield "5-overflow", layouts.SealedWithoutEntry(late, sign_header(largest.header)), same
 
@@ -340,7 +400,7 @@ def wrong_executions() -> Iterator[tuple[str, Batch]]:
     first, last = (decode(LogRecord, data) for data in batch.log_records)
 
     def records(*changed: LogRecord) -> Batch:
-        return with_records(batch, [encode(record) for record in changed])
+        return made_leniently(BATCHES[:2], changed)
 
     header = decode(BatchHeader, batch.header)
     for name, value in (
@@ -359,29 +419,33 @@ def wrong_executions() -> Iterator[tuple[str, Batch]]:
     swapped = batch.entries[::-1]
     yield "swapped-entries", reseal(replace(batch, entries=swapped), entries_root=merkle.root_of(swapped))
     fewer = batch.entries[:1]
-    yield "missing-entry", reseal(
-        replace(batch, entries=fewer), entries_root=merkle.root_of(fewer), entry_count=1
-    )
+    yield "missing-entry", reseal(replace(batch, entries=fewer), entries_root=merkle.root_of(fewer), entry_count=1)
     entry = replace(decode(Entry, batch.entries[1]), outcome_root=sha256(b"permitted"))
     changed = (batch.entries[0], encode(entry))
     yield "other-outcome", reseal(replace(batch, entries=changed), entries_root=merkle.root_of(changed))
     yield "unreadable-entry", reseal(replace(batch, entries=(b"x", b"")), entries_root=merkle.root_of([b"x", b""]))
     yield "unreadable-record", with_records(batch, [batch.log_records[0], batch.log_records[1] + b"\0"])
     yield "no-record", with_records(batch, [])
-    yield "other-seed", records(replace(first, seed=bytes(32)), last)
+    reseeded = encode(replace(first, seed=bytes(32)))
+    yield "other-seed", with_records(batch, [reseeded, batch.log_records[1]])
     yield "position", records(replace(first, position=9), last)
     yield "epoch-falls", records(replace(first, epoch=0), last)
+    yield "epoch-falls-within", records(replace(first, epoch=2), last)
     yield "time-falls", records(replace(first, time=CREATED), last)
-    yield "time-step", records(first, replace(last, time=first.time + HOUR_MS + 1))
+    yield "time-falls-within", records(first, replace(last, time=first.time - 1))
+    late = first.time + HOUR_MS + 1
+    yield "time-step", records(first, replace(last, time=late))
+    yield (
+        "time-step-with-old-block",
+        records(first, replace(last, time=late, base_median_time=(late - HOUR_MS) // 1000 - 1)),
+    )
+    yield "time-step-confirmed-before", records(replace(first, flags=2), replace(last, time=late))
     yield "base-height-falls", records(first, replace(last, base_height=0))
     yield "median-after-time", records(first, replace(last, base_median_time=2**32 - 1))
     yield "not-sealing", records(first, replace(last, flags=0))
     yield "sealing-twice", records(replace(first, flags=1), last)
-    yield "sealing-nothing", with_records(
-        reseal(replace(batch, entries=()), entries_root=merkle.root_of([])),
-        [encode(replace(last, position=first.position))],
-    )
     yield "idle-record", records(replace(first, transactions=()), replace(last, transactions=first.transactions))
+    yield "one-more-idle-record", records(first, replace(last, flags=0), replace(last, position=last.position + 1))
 
     def transactions(*logged: LoggedTransaction) -> Batch:
         return records(replace(first, transactions=logged), last)
@@ -391,17 +455,67 @@ def wrong_executions() -> Iterator[tuple[str, Batch]]:
     yield "sender-signature", transactions(REVOKE, broken)
     yield "other-sender", transactions(REVOKE, other_sender)
     yield "no-authorization", transactions(REVOKE, replace(ASK_AGAIN, authorizations=()))
-    yield "no-transaction", transactions(REVOKE, LoggedTransaction(b"x", ()))
+    broken_body = encode(replace(first, transactions=(REVOKE, LoggedTransaction(b"x", ()))))
+    yield "no-transaction", with_records(batch, [broken_body, batch.log_records[1]])
     yield "duplicate", transactions(REVOKE, ASK)
     yield "account-exists", transactions(REVOKE, opened(PATIENT, 1, 9))
     yield "expired", transactions(REVOKE, transaction(CLINIC, ASK_AGAIN_ACT, 9, first.time))
-    yield "expiry-too-far", transactions(REVOKE, transaction(CLINIC, ASK_AGAIN_ACT, 9, first.time + layouts.WEEK_MS + 1))
+    yield (
+        "expiry-too-far",
+        transactions(REVOKE, transaction(CLINIC, ASK_AGAIN_ACT, 9, first.time + layouts.WEEK_MS + 1)),
+    )
     yield "unknown-account", transactions(REVOKE, transaction(NOBODY, ASK_AGAIN_ACT, 9))
     unknown = (19, message((1, account(PATIENT)), (2, scope(purpose="NOSUCH"))))
     yield "unknown-code", transactions(REVOKE, transaction(CLINIC, unknown, 9))
-    yield "unknown-revocation-code", transactions(transaction(None, (18, message((2, b"\x46" * 32))), 9), ASK_AGAIN)
+    code = (18, message((2, b"\x46" * 32)))
+    encoded = encode(replace(first, transactions=(transaction(None, code, 9), ASK_AGAIN)))
+    yield "unknown-revocation-code", with_records(batch, [encoded, batch.log_records[1]])
+    again = (17, message((1, GRANT_TERMS), (2, names.revocation_code_hash(b"\x45" * 32))))
+    yield "revocation-code-taken", transactions(REVOKE, transaction(PATIENT, again, 9))
+    unlabelled = message((1, 1), (3, message((1, 2), (7, message((1, SENSITIVITY), (2, "NOSUCH"))))))
+    yield "unknown-label", transactions(REVOKE, transaction(PATIENT, (17, message((1, unlabelled))), 9))
+    nested = message((3, message((1, 1), (9, message((1, 2), (4, "NOSUCH"))))))
+    yield "unknown-nested-purpose", transactions(REVOKE, transaction(PATIENT, (17, message((1, nested))), 9))
+    grants = [transaction(PATIENT, (17, message((1, message((1, 1))))), salt) for salt in range(10, 43)]
+    yield "too-many-consents", transactions(REVOKE, *grants)
 
 
+def right_executions() -> Iterator[tuple[str, Batch]]:
+    """Batches 2 at the edges of what is allowed."""
+    first, last = (decode(LogRecord, data) for data in BATCHES[2].log_records)
+
+    def records(*changed: LogRecord) -> Batch:
+        return made_leniently(BATCHES[:2], changed)
+
+    late = first.time + HOUR_MS
+    yield "time-stands-still", records(first, replace(last, time=first.time))
+    yield "longest-time-step", records(first, replace(last, time=late))
+    yield "confirmed-time-step", records(first, replace(last, time=late + 5 * HOUR_MS, flags=3))
+    far = late + 5 * HOUR_MS
+    yield "time-step-with-block", records(first, replace(last, time=far, base_median_time=(far - HOUR_MS) // 1000))
+    yield "median-is-the-time", records(first, replace(last, base_median_time=last.time // 1000))
+    yield "epoch-grows", records(first, replace(last, epoch=7))
+    yield "same-height-other-block", records(first, replace(last, base_height=first.base_height, base_hash=bytes(32)))
+    yield "one-record", records(replace(first, flags=1))
+    end = transaction(CLINIC, ASK_AGAIN_ACT, 9, first.time + 1)
+    far_end = transaction(CLINIC, ASK_AGAIN_ACT, 9, first.time + layouts.WEEK_MS)
+    yield "expiries", records(replace(first, transactions=(end, far_end)), last)
+    grants = [transaction(PATIENT, (17, message((1, message((1, 1))))), salt) for salt in range(10, 42)]
+    yield "as-many-consents", records(replace(first, transactions=(REVOKE, *grants)), last)
+    yield "accesses", records(replace(first, transactions=(RECORD_AGAIN, REVOKE, RECORD_LATE)), last)
+    # Covered, permit expired, and no such request any more.
+    asked = decode(Entry, ENTRIES[3]).time
+    for after in (MANIFEST.permit_validity_ms, MANIFEST.max_validity_ms):
+        for time in (asked + after - 1, asked + after, asked + after + 1):
+            act = (20, message((1, id_of(ASK)), (2, account(PATIENT)), (3, scope())))
+            late_record = transaction(CLINIC, act, 9, time + HOUR_MS)
+            name = f"record-{time - asked}-ms-after-the-request"
+            yield name, records(replace(first, time=time, flags=3, transactions=(late_record,)))
+
+
+RECORD_AGAIN, RECORD_LATE = (
+    transaction(CLINIC, (20, message((1, id_of(ASK)), (2, account(PATIENT)), (3, scope()))), salt) for salt in (9, 10)
+)
 ASK_AGAIN_ACT = (19, message((1, account(PATIENT)), (2, scope())))
 
 
@@ -411,22 +525,34 @@ def kind_6() -> Iterator[tuple[str, Any, str]]:
 
     for name, batch in wrong_executions():
         yield f"6-{name}", made(*BATCHES[:2], batch), VERIFIED
+    for name, batch in right_executions():
+        yield f"6-right-{name}", made(*BATCHES[:2], batch), "nothing-wrong"
     wrong = reseal(BATCHES[2], effects_root=bytes(32))
     first = reseal(BATCHES[0], effects_root=bytes(32))
     yield "6-first-batch", made(first), VERIFIED
     yield "6-first-batch-not-the-first-sequence", made(reseal(BATCHES[0], first_sequence=1)), VERIFIED
     vouched = proof(2, 4, batch_record(wrong.header))
     yield "6-with-record", made(*BATCHES[:2], wrong, record=vouched), VERIFIED
-    yield "6-with-anchored-record", made(
-        *BATCHES[:2], wrong, record=replace(vouched, claim=anchored(4, root=root_with(2, batch_record(wrong.header))))
-    ), VERIFIED
+    yield (
+        "6-with-anchored-record",
+        made(
+            *BATCHES[:2],
+            wrong,
+            record=replace(vouched, claim=anchored(4, root=root_with(2, batch_record(wrong.header)))),
+        ),
+        VERIFIED,
+    )
     yield "6-with-honest-record", made(*BATCHES[:2], wrong, record=proof(2)), "batch-record-header"
-    yield "6-with-record-of-other-number", made(
-        *BATCHES[:2], wrong, record=proof(1, 4, batch_record(wrong.header))
-    ), "batch-inclusion"
-    yield "6-with-forged-record", made(
-        *BATCHES[:2], wrong, record=proof(2, 4, batch_record(wrong.header), seed=SEQUENCER_SEED)
-    ), "checkpoint"
+    yield (
+        "6-with-record-of-other-number",
+        made(*BATCHES[:2], wrong, record=proof(1, 4, batch_record(wrong.header))),
+        "batch-inclusion",
+    )
+    yield (
+        "6-with-forged-record",
+        made(*BATCHES[:2], wrong, record=proof(2, 4, batch_record(wrong.header), seed=SEQUENCER_SEED)),
+        "checkpoint",
+    )
     stateful = batch_record(wrong.header)[:-1] + b"\1"
     yield "6-with-state-record", made(*BATCHES[:2], wrong, record=proof(2, 4, stateful)), "batch-record-header"
     for count in range(1, 5):
@@ -479,7 +605,7 @@ def kinds_7_to_11() -> Iterator[tuple[str, Any, str]]:
     yield "7-forged-first", layouts.RootsContradict(forged, claim(3)), "checkpoint"
     no_work = replace(anchored(3, other), headers=())
     unmined = forging.RawBlock(b"\x08" * 32, bytes(32), 0, mined=False).encode()
-    for name, wrong in (
+    for name, chain in (
         ("no-header", no_work),
         ("no-anchor", replace(anchored(3), anchors=())),
         ("seals", replace(anchored(3, other, earlier=2), anchors=anchored(3, other, earlier=2).anchors[1:])),
@@ -487,22 +613,28 @@ def kinds_7_to_11() -> Iterator[tuple[str, Any, str]]:
         ("block-inclusion", replace(anchored(3, other), block_index=1)),
         ("base-headers", replace(anchored(3, other), headers=(unmined,))),
     ):
-        yield f"7-{name}", layouts.RootsContradict(claim(3), wrong), name
+        yield f"7-{name}", layouts.RootsContradict(claim(3), chain), name
 
     for old in range(1, 4):
         for new in range(old + 1, 5):
             path = tuple(merkle.full_path(LEAVES[:new], old))
             yield f"8-{old}-{new}", layouts.HistoryRewritten(claim(old, root=other), claim(new), path), VERIFIED
             yield f"8-{old}-{new}-honest", layouts.HistoryRewritten(claim(old), claim(new), path), same
-            yield f"8-{old}-{new}-other-newer", layouts.HistoryRewritten(
-                claim(old), claim(new, root=other), path
-            ), "consistency"
-            yield f"8-{old}-{new}-long", layouts.HistoryRewritten(
-                claim(old, root=other), claim(new), (*path, bytes(32))
-            ), "consistency"
-            yield f"8-{old}-{new}-short", layouts.HistoryRewritten(
-                claim(old, root=other), claim(new), path[:-1]
-            ), "consistency"
+            yield (
+                f"8-{old}-{new}-other-newer",
+                layouts.HistoryRewritten(claim(old), claim(new, root=other), path),
+                "consistency",
+            )
+            yield (
+                f"8-{old}-{new}-long",
+                layouts.HistoryRewritten(claim(old, root=other), claim(new), (*path, bytes(32))),
+                "consistency",
+            )
+            yield (
+                f"8-{old}-{new}-short",
+                layouts.HistoryRewritten(claim(old, root=other), claim(new), path[:-1]),
+                "consistency",
+            )
     path = tuple(merkle.full_path(LEAVES, 2))
     yield "8-anchored", layouts.HistoryRewritten(anchored(2, other), anchored(4), path), VERIFIED
     yield "8-plain-path", layouts.HistoryRewritten(claim(2, root=other), claim(4), path[1:]), "consistency"
@@ -510,18 +642,22 @@ def kinds_7_to_11() -> Iterator[tuple[str, Any, str]]:
     yield "8-backwards", layouts.HistoryRewritten(claim(4), claim(2), path), "consistency"
     yield "8-equal", layouts.HistoryRewritten(claim(2, root=other), claim(2), tuple(LEAVES[:2])), "consistency"
     yield "8-from-nothing", layouts.HistoryRewritten(claim(0, root=other), claim(2), ()), "consistency"
-    yield "8-forged", layouts.HistoryRewritten(
-        CheckpointClaim(checkpoint(2, other, SEQUENCER_SEED)), claim(4), path
-    ), "checkpoint"
+    yield (
+        "8-forged",
+        layouts.HistoryRewritten(CheckpointClaim(checkpoint(2, other, SEQUENCER_SEED)), claim(4), path),
+        "checkpoint",
+    )
 
     wrong = reseal(BATCHES[2], effects_root=bytes(32))
     record = batch_record(wrong.header)
     yield "9-records", layouts.RecordsContradict(2, proof(2), proof(2, 4, record)), VERIFIED
     yield "9-records-of-two-sizes", layouts.RecordsContradict(2, proof(2, 3), proof(2, 4, record)), VERIFIED
     yield "9-no-record-at-all", layouts.RecordsContradict(2, proof(2), proof(2, 4, b"")), VERIFIED
-    yield "9-anchored", layouts.RecordsContradict(
-        2, proof(2), replace(proof(2, 4, record), claim=anchored(4, root_with(2, record)))
-    ), VERIFIED
+    yield (
+        "9-anchored",
+        layouts.RecordsContradict(2, proof(2), replace(proof(2, 4, record), claim=anchored(4, root_with(2, record)))),
+        VERIFIED,
+    )
     yield "9-honest", layouts.RecordsContradict(2, proof(2, 3), proof(2, 4)), same
     yield "9-other-number", layouts.RecordsContradict(2, proof(2), proof(1)), "batch-inclusion"
     yield "9-past-the-end", layouts.RecordsContradict(4, proof(2), proof(2, 4, record)), "batch-inclusion"
@@ -549,24 +685,32 @@ def kinds_7_to_11() -> Iterator[tuple[str, Any, str]]:
     yield "11-too-few", layouts.WrongRoot(claim(4, root=other), headers[:3], HEADERS[2].signature), "batches"
     yield "11-too-many", layouts.WrongRoot(claim(3, root=other), headers, HEADERS[3].signature), "batches"
     yield "11-none", layouts.WrongRoot(claim(0, root=other), (), bytes(64)), same
-    yield "11-order", layouts.WrongRoot(
-        claim(4, root=other), (headers[1], headers[0], *headers[2:]), HEADERS[3].signature
-    ), "batches"
-    yield "11-not-linked", layouts.WrongRoot(
-        claim(4, root=other), (*headers[:2], wrong.header, headers[3]), HEADERS[3].signature
-    ), "batches"
+    yield (
+        "11-order",
+        layouts.WrongRoot(claim(4, root=other), (headers[1], headers[0], *headers[2:]), HEADERS[3].signature),
+        "batches",
+    )
+    yield (
+        "11-not-linked",
+        layouts.WrongRoot(claim(4, root=other), (*headers[:2], wrong.header, headers[3]), HEADERS[3].signature),
+        "batches",
+    )
     first = reseal(BATCHES[0], previous_hash=b"\1" * 32)
     yield "11-first-has-previous", layouts.WrongRoot(claim(1, root=other), (first.header,), first.signature), "batches"
     yield "11-unsigned", layouts.WrongRoot(claim(4, root=other), headers, HEADERS[2].signature), "header-signature"
     for name, change in (("header-chain", {"chain_id": bytes(32)}), ("header-key", {"key_id": bytes(32)})):
         last = reseal(BATCHES[3], **change)
         yield f"11-{name}", layouts.WrongRoot(claim(4, root=other), (*headers[:3], last.header), last.signature), name
-    yield "11-unreadable", layouts.WrongRoot(
-        claim(4, root=other), (*headers[:3], b"x"), sign(SEQUENCER_SEED, sha256(b"x"))
-    ), "header"
-    yield "11-forged", layouts.WrongRoot(
-        CheckpointClaim(checkpoint(4, other, SEQUENCER_SEED)), headers, HEADERS[3].signature
-    ), "checkpoint"
+    yield (
+        "11-unreadable",
+        layouts.WrongRoot(claim(4, root=other), (*headers[:3], b"x"), sign(SEQUENCER_SEED, sha256(b"x"))),
+        "header",
+    )
+    yield (
+        "11-forged",
+        layouts.WrongRoot(CheckpointClaim(checkpoint(4, other, SEQUENCER_SEED)), headers, HEADERS[3].signature),
+        "checkpoint",
+    )
 
 
 def file_cases() -> Iterator[Case]:
@@ -581,7 +725,9 @@ def file_cases() -> Iterator[Case]:
     yield Case("file-other-version", forging.redigest(good[:17] + b"\2" + good[18:]), "unreadable")
     place = len(files.EVIDENCE_MAGIC) + 2 + 4 + len(MANIFEST_BYTES)
     for kind in (0, 12):
-        yield Case(f"file-kind-{kind}", forging.redigest(good[:place] + bytes([kind]) + good[place + 1 :]), "unreadable")
+        yield Case(
+            f"file-kind-{kind}", forging.redigest(good[:place] + bytes([kind]) + good[place + 1 :]), "unreadable"
+        )
     changed = replace(MANIFEST, max_seal_delay_ms=0)
     yield Case("file-manifest", evidence(statements, encode(changed)), "manifest", {})
     for name, edit in (("ruleset", {"ruleset": 2}), ("base-network", {"base_network": "main"})):

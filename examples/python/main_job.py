@@ -31,10 +31,10 @@ from assent_client import (
     prover_pb2,
 )
 from assent_formats import names
+from assent_formats.checks import CheckError, Pins, ReadError
 from assent_formats.layouts import OutcomeKind, Reason, RefusalReason
-from assent_formats.verify import CheckError, Pins, ReadError, say_outcome, verify_any
+from assent_formats.verify import say_outcome, verify_any
 from assent_verify import read_proof
-
 
 STREAMED = 100
 
@@ -156,7 +156,7 @@ class Story:
         damaged = bytearray(data)
         damaged[-40] ^= 1
         self.refused_as_file("receipt", bytes(damaged))
-        tell(f"receipt for that {title}: {len(data)} bytes, every check holds")
+        tell(f"receipt that {title}: {len(data)} bytes, every check holds")
 
     def refused_as_file(self, what: str, data: bytes) -> None:
         try:

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from assent_formats import merkle, note
+from assent_formats.checks import CheckError, Pins, ReadError, check_manifest
 from assent_formats.codec import FormatError, decode
 from assent_formats.execution import Ledger, hold_together
 from assent_formats.files import read_file
 from assent_formats.layouts import Batch, ExportedBatches
-from assent_formats.verify import CheckError, Pins, check_manifest
 from assent_verify import hash_argument, read_proof, shown
 
 OK, FAILED, CONTRADICTED = 0, 1, 5
@@ -33,13 +33,25 @@ class Contradiction(Exception):
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A checkpoint, and whether enough batches were there to compare it."""
+
+    size: int
+    with_history: bool
+
+    def __str__(self) -> str:
+        compared = "with the same root" if self.with_history else "more than are here: NOT compared"
+        return f"over {self.size} batches, {compared}"
+
+
+@dataclass(frozen=True)
 class Replayed:
     """What was compared."""
 
     chain_id: bytes
     batches: int
     entries: int
-    checkpoint: int | None  # its size, where it was compared
+    checkpoint: Compared | None
     root: bytes
 
 
@@ -75,26 +87,26 @@ def replay(folder: str, chain_id: bytes | None = None) -> Replayed:
             ledger.follow(batch)
         except FormatError as error:
             raise Contradiction(f"the sequencer signed batch {number}, which does not follow: {error}") from error
-    size = compare_checkpoint(os.path.join(folder, "checkpoint"), ledger)
+    compared = compare_checkpoint(os.path.join(folder, "checkpoint"), ledger)
     root = merkle.root_of(ledger.history)
-    return Replayed(found_chain, len(ledger.headers), ledger.sequence, size, root)
+    return Replayed(found_chain, len(ledger.headers), ledger.sequence, compared, root)
 
 
-def compare_checkpoint(path: str, ledger: Ledger) -> int | None:
-    """The size of the checkpoint of the export, if there is one; its root has to be that of the history."""
+def compare_checkpoint(path: str, ledger: Ledger) -> Compared | None:
+    """The checkpoint of the export, if there is one: its root has to be that of the history."""
     if not os.path.exists(path):
         return None
     with open(path, encoding="utf-8") as file:
         text = file.read(note.MAX_BYTES + 1)
     checkpoint = note.open_checkpoint(text, ledger.chain_id, ledger.manifest.prover_key)
     if checkpoint.size > len(ledger.history):
-        raise ReplayError(f"the checkpoint is over {checkpoint.size} batches, {len(ledger.history)} are here")
+        return Compared(checkpoint.size, False)
     root = merkle.root_of(ledger.history[: checkpoint.size])
     if root != checkpoint.root:
         raise Contradiction(
             f"the prover signed {checkpoint.root.hex()} over {checkpoint.size} batches, whose root is {root.hex()}"
         )
-    return checkpoint.size
+    return Compared(checkpoint.size, True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,13 +122,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CheckError as error:
         print(f"FAILED at check {error.name}: {shown(error)}", file=sys.stderr)
         return FAILED
-    except (ReplayError, FormatError, OSError, UnicodeDecodeError) as error:
+    except (ReplayError, ReadError, FormatError, OSError, UnicodeDecodeError) as error:
         print(f"FAILED: {shown(error)}", file=sys.stderr)
         return FAILED
     print(f"ledger      {found.chain_id.hex()}{'' if given.chain else ' (NOT pinned: give --chain)'}")
     print(f"executed    {found.batches} batches, {found.entries} entries: all as they were signed")
-    compared = "none to compare" if found.checkpoint is None else f"over {found.checkpoint} batches, with the same root"
-    print(f"checkpoint  {compared}")
+    print(f"checkpoint  {found.checkpoint or 'none to compare'}")
     print(f"history     {found.root.hex()}")
     return OK
 

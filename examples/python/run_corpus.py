@@ -13,7 +13,16 @@ import os
 import sys
 from typing import Any
 
-from assent_verify import CheckError, Pins, ReadError, block_argument, hash_argument, read_proof, verify_any, work_argument
+from assent_verify import (
+    CheckError,
+    Pins,
+    ReadError,
+    block_argument,
+    hash_argument,
+    read_proof,
+    verify_any,
+    work_argument,
+)
 
 
 def verdict(path: str, pins: Pins) -> str:

@@ -27,6 +27,7 @@ import forge_evidence
 import replay
 import run_corpus
 from assent_formats import base, ed25519, execution, files, layouts, merkle, names, note, ruleset, transaction
+from assent_formats.checks import RULESETS, CheckError, Pins, ReadError
 from assent_formats.codec import FormatError, decode, encode, layout_hash, sha256, tagged_hash
 from assent_formats.layouts import (
     BatchHeader,
@@ -42,8 +43,7 @@ from assent_formats.layouts import (
     Refusal,
     Verdict,
 )
-from assent_formats.checks import RULESETS
-from assent_formats.verify import CheckError, Pins, ReadError, verify, verify_any
+from assent_formats.verify import verify, verify_any
 from forge import ASKED, GRANTED, OPENED, RECORDED, REVOKED, REVOKED_BY_CODE, Act, RawTransaction, Shape, forge, message
 
 try:
@@ -206,7 +206,6 @@ class MerkleTests(unittest.TestCase):
                     self.assertNotEqual(merkle.root_from_path(hashes[index], index, size, other), root)
         with self.assertRaises(FormatError):
             merkle.root_from_path(bytes(32), 3, 3, [])
-
 
     def test_consistency(self) -> None:
         for new in range(1, 20):
@@ -543,7 +542,6 @@ class GoldenLedger(unittest.TestCase):
         self.assertEqual(lines["account_did"], names.write_did(names.account_id(key)))
         self.assertEqual(lines["key_id"], names.key_id(key).hex())
         self.assertEqual(lines["transaction_id_of_empty_body"], names.transaction_id(b"").hex())
-
 
     def test_executing_again(self) -> None:
         """Entries, leaves, details, state and headers, from nothing but the manifest and the log records."""
@@ -1099,6 +1097,10 @@ class ReplayTests(unittest.TestCase):
         self.assertIn("4 batches, 8 entries", out)
         self.assertIn("over 3 batches", out)
         self.assertEqual(self.run_with("--chain", "00" * 32)[0], replay.FAILED)
+        self.export(forge_evidence.BATCHES[:2])
+        code, out = self.run_with()
+        self.assertEqual(code, replay.OK, out)
+        self.assertIn("NOT compared", out)
         os.remove(os.path.join(self.folder, "checkpoint"))
         self.assertEqual(self.run_with()[0], replay.OK)
 
@@ -1283,6 +1285,7 @@ class ClientTests(unittest.TestCase):
         """A client of an invented ledger, without a connection."""
         client = assent_client.Client.__new__(assent_client.Client)
         client.manifest = forging.default_manifest()
+        client.manifest_bytes = encode(client.manifest)
         client.chain_id = layout_hash(client.manifest)
         client.timeout = 30.0
         client.sequencer = mock.Mock()
@@ -1377,6 +1380,73 @@ class ClientTests(unittest.TestCase):
                 submit(changed)
         with self.assertRaises(assent_client.UntrueError):
             submit(sound, forging.PROVER_SEED)
+
+    def test_several_at_once(self) -> None:
+        pb2 = assent_client.sequencer_pb2
+        client = self.client()
+        signed = [self.signed(client) for _ in range(3)]
+
+        def result(number: int) -> Any:
+            return pb2.SubmitResult(sequenced=self.answer(client, signed[number]).sequenced)
+
+        error = pb2.SubmitResult(
+            error=pb2.SubmitError(code=14, reason="STOPPING", message="stopping", retry_after_ms=1_500)
+        )
+        client.sequencer.SubmitMany.return_value = pb2.SubmitManyResponse(results=[result(0), error, result(2)])
+        first, second, third = client.submit_many(signed)
+        self.assertEqual((first.id, third.id), (signed[0].id, signed[2].id))
+        self.assertEqual((second.id, second.reason, second.retry_after), (signed[1].id, "STOPPING", 1.5))
+        for wrong in ([result(0), result(1)], [result(0), result(2), result(1)], [pb2.SubmitResult()] * 3):
+            client.sequencer.SubmitMany.return_value = pb2.SubmitManyResponse(results=wrong)
+            with self.assertRaises(assent_client.UntrueError):
+                client.submit_many(signed)
+
+    def test_a_stream_that_breaks_is_opened_again(self) -> None:
+        class Broken(assent_client.grpc.RpcError):
+            def code(self) -> Any:
+                return assent_client.grpc.StatusCode.UNAVAILABLE
+
+            def details(self) -> str:
+                return "stopping"
+
+            def trailing_metadata(self) -> Any:
+                return None
+
+        client = self.client()
+        signed = [self.signed(client) for _ in range(4)]
+        by_id = {one.id: one for one in signed}
+        received: list[list[bytes]] = []
+        ends = [1, 2, None]
+
+        def stream(requests: Any, timeout: float) -> Any:
+            end = ends[len(received)]
+            received.append([])
+            for number, request in enumerate(requests):
+                received[-1].append(names.transaction_id(request.transaction.body))
+                if number == end:
+                    raise Broken
+                answer = self.answer(client, by_id[received[-1][-1]]).sequenced
+                pb2 = assent_client.sequencer_pb2
+                yield pb2.SubmitStreamResponse(result=pb2.SubmitResult(sequenced=answer))
+
+        client.sequencer.SubmitStream.side_effect = stream
+        with mock.patch("time.sleep"):
+            answers = list(client.submit_stream(signed))
+        ids = [one.id for one in signed]
+        self.assertEqual([answer.id for answer in answers], ids)
+        self.assertEqual(received, [ids[:2], ids[1:4], ids[3:]])
+        received, ends = [], [4]
+        client.sequencer.SubmitStream.side_effect = lambda requests, timeout: iter(())
+        with self.assertRaises(assent_client.UntrueError):
+            client.submit_stream(signed)
+        self.assertEqual(list(client.submit_stream([])), [])
+
+    def test_a_receipt_becomes_a_file(self) -> None:
+        client = self.client()
+        signed = self.signed(client)
+        client.sequencer.Submit.return_value = self.answer(client, signed)
+        report = verify_any(client.receipt_file(client.submit(signed)), Pins(client.chain_id))
+        self.assertEqual(report.to_json()["transaction_id"], signed.id.hex())
 
     def test_waits_as_long_as_it_is_told(self) -> None:
         class CallFailed(assent_client.grpc.RpcError):

@@ -114,6 +114,42 @@ struct Refusal {
     message: String,
 }
 
+/// Reads an answer of a node, which may send anything.
+///
+/// # Errors
+/// [`RpcError::Malformed`], [`RpcError::Refused`].
+pub fn read_answer<T: for<'de> Deserialize<'de>>(
+    method: &'static str,
+    status: u16,
+    bytes: &[u8],
+) -> Result<T, RpcError> {
+    let malformed = |problem: String| RpcError::Malformed { method, status, problem };
+    let answer: Answer = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+    if let Some(Refusal { code, message }) = answer.error {
+        return Err(RpcError::Refused { method, code, message });
+    }
+    serde_json::from_value(answer.result).map_err(|error| malformed(error.to_string()))
+}
+
+/// Reads what `getblock` gives.
+///
+/// # Errors
+/// [`RpcError::Malformed`].
+pub fn read_block(hex: &str) -> Result<Block, RpcError> {
+    deserialize_hex(hex).map_err(|error| RpcError::Malformed {
+        method: "getblock",
+        status: 200,
+        problem: error.to_string(),
+    })
+}
+
+/// Reads what `estimatesmartfee` gives.
+#[must_use]
+pub fn read_fee_rate(answer: &Value) -> Option<u64> {
+    let coins = answer.get("feerate").and_then(Value::as_f64)?;
+    bitcoin::Amount::from_btc((coins * 1e8).round() / 1e8).ok().map(bitcoin::Amount::to_sat)
+}
+
 impl BitcoinRpc {
     /// A client of the node at a URL such as `http://user:password@127.0.0.1:18443`.
     ///
@@ -156,11 +192,7 @@ impl BitcoinRpc {
             }
             bytes.extend_from_slice(&chunk);
         }
-        let answer: Answer = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
-        if let Some(Refusal { code, message }) = answer.error {
-            return Err(RpcError::Refused { method, code, message });
-        }
-        serde_json::from_value(answer.result).map_err(|error| malformed(error.to_string()))
+        read_answer(method, status, &bytes)
     }
 
     /// `getblockchaininfo`.
@@ -200,12 +232,7 @@ impl BitcoinRpc {
     /// # Errors
     /// [`RpcError`].
     pub async fn block(&self, hash: &BlockHash) -> Result<Block, RpcError> {
-        let hex: String = self.call("getblock", json!([hash, 0])).await?;
-        deserialize_hex(&hex).map_err(|error| RpcError::Malformed {
-            method: "getblock",
-            status: 200,
-            problem: error.to_string(),
-        })
+        read_block(&self.call::<String>("getblock", json!([hash, 0])).await?)
     }
 
     /// `sendrawtransaction`.
@@ -221,11 +248,7 @@ impl BitcoinRpc {
     /// # Errors
     /// [`RpcError`].
     pub async fn fee_rate(&self, blocks: u16) -> Result<Option<u64>, RpcError> {
-        let answer: Value = self.call("estimatesmartfee", json!([blocks])).await?;
-        let amount = answer.get("feerate").and_then(Value::as_f64);
-        Ok(amount
-            .and_then(|coins| bitcoin::Amount::from_btc((coins * 1e8).round() / 1e8).ok())
-            .map(bitcoin::Amount::to_sat))
+        Ok(read_fee_rate(&self.call("estimatesmartfee", json!([blocks])).await?))
     }
 
     /// `generatetoaddress`: makes blocks on a regtest network.

@@ -203,7 +203,7 @@ fn bodies_that_are_not_in_the_one_encoding_are_refused() {
     assert!(matches!(with_body(vec![]), TransactionError::WrongChain { .. }));
     assert!(matches!(with_body(vec![0; limits::MAX_BODY_BYTES + 1]), TransactionError::TooLarge { .. }));
     let unsigned = Transaction::decode(&chain, &signed).unwrap_err();
-    assert_eq!(unsigned, TransactionError::AuthorizationCount { found: 0 });
+    assert_eq!(unsigned, TransactionError::AuthorizationCount { expected: 1, found: 0 });
     let body = proto::TransactionBody::decode(transaction.body.as_slice()).unwrap();
     let foreign = Transaction::decode(&chain, &sign_body(&body, Some(&key(CLINIC)))).unwrap_err();
     assert!(matches!(foreign, TransactionError::NotSenderKey { .. }));

@@ -83,9 +83,7 @@ class Policy:
     def __init__(self, ruleset: Ruleset) -> None:
         self.ruleset = ruleset
 
-    def decide(
-        self, active: Mapping[bytes, ConsentTerms], recipient: bytes, scope: AccessScope, time: int
-    ) -> Decision:
+    def decide(self, active: Mapping[bytes, ConsentTerms], recipient: bytes, scope: AccessScope, time: int) -> Decision:
         """What the active consents say to a request, by their ids."""
         consents = sorted(active.items())
         if not consents:

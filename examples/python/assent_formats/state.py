@@ -9,7 +9,22 @@ from enum import IntEnum
 from typing import Annotated, Any
 
 from . import merkle
-from .codec import U64, Codec, Hash, Key, Reader, encode, fixed, layout, list_of, option_of, sha256, short, tagged_hash, uint
+from .codec import (
+    U64,
+    Codec,
+    Hash,
+    Key,
+    Reader,
+    encode,
+    fixed,
+    layout,
+    list_of,
+    option_of,
+    sha256,
+    short,
+    tagged_hash,
+    uint,
+)
 from .layouts import EffectLeaf
 from .policy import read_codings, read_period
 from .transaction import ConsentTerms, Provision

@@ -9,6 +9,7 @@ from . import ed25519, execution, merkle, names, note
 from .checks import (
     CheckError,
     Pins,
+    ReadError,
     check,
     check_base,
     check_header_signature,
@@ -190,8 +191,8 @@ def check_receipt_file(content: ReceiptFile, context: Context) -> Finding:
     return Finding(
         "receipt",
         [
-            f"The sequencer promised that transaction {entry.transaction_id.hex()} is number {entry.sequence} of ledger "
-            f"{receipt.chain_id.hex()}, at {entry.time} ms since 1970, in batch {receipt.batch_number}, "
+            f"The sequencer promised that transaction {entry.transaction_id.hex()} is number {entry.sequence} of "
+            f"ledger {receipt.chain_id.hex()}, at {entry.time} ms since 1970, in batch {receipt.batch_number}, "
             f"sealed by {receipt.deadline} ms since 1970."
         ],
         ["That the promise was kept."],
@@ -282,7 +283,10 @@ def sealed_without_entry(found: SealedWithoutEntry, context: Context) -> str:
 
 def wrong_execution(found: WrongExecution, context: Context) -> str:
     last = len(found.batches) - 1
-    ledger = execution.Ledger(context.manifest, context.chain_id)
+    try:
+        ledger = execution.Ledger(context.manifest, context.chain_id)
+    except (FormatError, OSError) as error:
+        raise ReadError(f"executing batches again needs the ruleset's files: {error}") from error
     fault = None
     for number, data in enumerate(found.batches):
         with check("batches"):
@@ -423,13 +427,19 @@ def check_evidence(content: Evidence, context: Context) -> Finding:
         ],
         ["Why it happened, or who held the keys."],
         ["Nobody else: the accused signed every statement in the file."],
-        {"evidence": name, "convicts": convicted},
+        {"evidence": name, "against": convicted, "promise": promise},
     )
 
 
-def check_statement(content: Any, pins: Pins) -> StatementReport:
+def check_statement(content: ReceiptFile | Consistency | Evidence, pins: Pins) -> StatementReport:
     """Makes every check of a receipt, a consistency proof or evidence, in order, but for the digest."""
     manifest, chain_id = check_manifest(content.manifest, pins)
     context = Context(manifest, chain_id, pins)
-    find = {ReceiptFile: check_receipt_file, Consistency: check_consistency_file, Evidence: check_evidence}
-    return StatementReport(context, find[type(content)](content, context))
+    match content:
+        case ReceiptFile():
+            finding = check_receipt_file(content, context)
+        case Consistency():
+            finding = check_consistency_file(content, context)
+        case Evidence():
+            finding = check_evidence(content, context)
+    return StatementReport(context, finding)

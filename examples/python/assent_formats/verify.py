@@ -8,7 +8,6 @@ from datetime import datetime, timezone
 
 from . import base, ed25519, files, layouts, merkle, names, note
 from .checks import (
-    CheckError,
     Pins,
     ReadError,
     check,
@@ -44,6 +43,7 @@ from .transaction import (
     check_sender,
     read_body,
 )
+
 
 @dataclass(frozen=True)
 class Report:
