@@ -6,7 +6,7 @@ RELEASE := --release --locked
 TARGET := $(shell $(CARGO) metadata --format-version 1 --no-deps --offline 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test check verify-example
+.PHONY: help deps build demo test fuzz check verify-example
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -22,7 +22,11 @@ demo: build ## Run the main job and show it: consents become proofs
 	@scripts/demo "$(TARGET)/release"
 
 test: build ## Run all tests
+	@scripts/install-deps test
 	$(CARGO) test $(RELEASE) --workspace
+
+fuzz: deps ## Fuzz everything that reads bytes of others, FUZZ_SECONDS (60) for each target
+	@scripts/fuzz $(or $(FUZZ_SECONDS),60) "$(TARGET)"
 
 check: deps ## Formatting, lints, documentation
 	$(CARGO) fmt --all --check

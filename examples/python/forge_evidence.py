@@ -480,6 +480,82 @@ def wrong_executions() -> Iterator[tuple[str, Batch]]:
     yield "too-many-consents", transactions(REVOKE, *grants)
 
 
+def coding(system: str, code: str) -> bytes:
+    return message((1, system), (2, code))
+
+
+def edges_of_the_policy() -> tuple[LoggedTransaction, ...]:
+    """Grants, and accesses at the edges of their provisions."""
+    types, here, there = "http://hl7.org/fhir/resource-types", coding("urn:here", "x"), coding("urn:there", "x")
+    observation, condition, other = coding(types, "Observation"), coding(types, "Condition"), coding("urn:class", "c")
+    salts = iter(range(100, 200))
+
+    def grant(*provisions: bytes) -> LoggedTransaction:
+        terms = message(*[(3, provision) for provision in provisions])
+        return transaction(NOBODY, (17, message((1, terms))), next(salts))
+
+    def asked(*more: tuple[int, int | bytes], purpose: str = "TREAT") -> bytes:
+        return message((1, b"\x33" * 32), (2, purpose), (3, 2), *more)
+
+    def request(scope: bytes) -> LoggedTransaction:
+        return transaction(CLINIC, (19, message((1, account(NOBODY)), (2, scope))), next(salts))
+
+    def record(of: LoggedTransaction, scope: bytes) -> LoggedTransaction:
+        return transaction(CLINIC, (20, message((1, id_of(of)), (2, account(NOBODY)), (3, scope))), next(salts))
+
+    def revoke(grant: LoggedTransaction) -> LoggedTransaction:
+        return transaction(NOBODY, (18, message((1, id_of(grant)))), next(salts))
+
+    def period(start: int, end: int) -> tuple[int, bytes]:
+        return 6, message((1, start), (2, end))
+
+    plain = request(asked((4, observation)))
+    labelled = request(asked((4, observation), (5, there)))
+    of_a_time = request(asked((4, observation), period(2_000, 3_000)))
+    # Which of the denials comes first depends on the order of the questions.
+    crossed = grant(
+        message((1, 1)),
+        message((1, 2), (6, observation), (7, there)),
+        message((1, 2), (6, condition), (7, here)),
+    )
+    excepted = grant(
+        message(
+            (1, 1),
+            (9, message((1, 2), (8, message((1, 1_000), (2, 2_000))))),
+            (9, message((1, 2), (7, here))),
+            (9, message((1, 2), (6, other), (7, here))),
+            (9, message((1, 2), (7, here))),
+        )
+    )
+    return (
+        opened(NOBODY, 1, 99),
+        crossed,
+        request(asked((4, observation), (4, condition), (5, here), (5, there))),
+        request(asked((4, condition), (4, observation), (5, there), (5, here))),
+        revoke(crossed),
+        excepted,
+        plain,
+        labelled,
+        of_a_time,
+        request(asked((4, observation), period(500, 1_000))),
+        request(asked((4, observation), period(500, 1_001))),
+        request(asked((4, observation), period(1_999, 3_000))),
+        request(asked((4, observation), period(1_000, 2_000))),
+        request(asked((4, observation), (5, here))),
+        request(asked((4, other))),
+        record(plain, asked((4, observation), (5, there))),
+        record(plain, asked((4, observation), period(2_000, 3_000))),
+        record(plain, asked((4, condition))),
+        record(plain, asked((4, observation), purpose="ETREAT")),
+        record(labelled, asked((4, observation))),
+        record(labelled, asked((4, observation), (5, there))),
+        record(labelled, asked((4, observation), (5, here))),
+        record(of_a_time, asked((4, observation))),
+        record(of_a_time, asked((4, observation), period(2_000, 2_500))),
+        record(of_a_time, asked((4, observation), period(1_999, 3_000))),
+    )
+
+
 def right_executions() -> Iterator[tuple[str, Batch]]:
     """Batches 2 at the edges of what is allowed."""
     first, last = (decode(LogRecord, data) for data in BATCHES[2].log_records)
@@ -503,6 +579,7 @@ def right_executions() -> Iterator[tuple[str, Batch]]:
     grants = [transaction(PATIENT, (17, message((1, message((1, 1))))), salt) for salt in range(10, 42)]
     yield "as-many-consents", records(replace(first, transactions=(REVOKE, *grants)), last)
     yield "accesses", records(replace(first, transactions=(RECORD_AGAIN, REVOKE, RECORD_LATE)), last)
+    yield "policy", records(replace(first, flags=1, transactions=edges_of_the_policy()))
     # Covered, permit expired, and no such request any more.
     asked = decode(Entry, ENTRIES[3]).time
     for after in (MANIFEST.permit_validity_ms, MANIFEST.max_validity_ms):

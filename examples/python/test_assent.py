@@ -938,6 +938,11 @@ class BundleTests(unittest.TestCase):
         self.fails("checkpoint", forge(note=lambda signed: signed[:-1]))
         self.fails("checkpoint", forge(note=lambda signed: signed[: signed.index("—")] + OTHER_LINE))
         self.fails("checkpoint", forge(note=lambda signed: signed + signed[signed.index("—") : -9] + "AAAAAAA=\n"))
+        for name in ("", "o ther", "o+ther", "o\u2003ther", "o\tther", "o\x7fther"):
+            self.fails("checkpoint", forge(note=with_line(OTHER_LINE.replace("other", name))))
+        self.passes(forge(note=with_line("— other AAAAAAA=\n")))
+        for encoded in ("AAAAAA==", "AAAAAAB=", "AAAAAAA", "AAAAAAA=\r"):
+            self.fails("checkpoint", forge(note=with_line(f"— other {encoded}\n")))
         self.fails("checkpoint", text("\n4\n", "\n04\n"))
         self.fails("checkpoint", text("\n4\n", "\n\n"))
         self.fails("checkpoint", text("\n4\n", "\n18446744073709551616\n"))

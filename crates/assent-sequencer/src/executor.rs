@@ -139,7 +139,7 @@ impl Executor {
         loop {
             if last_alarm.is_none_or(|at| at.elapsed() >= ALARM_INTERVAL) {
                 last_alarm = Some(Instant::now());
-                if let Some(alarm) = self.view.proven.alarm((self.config.clock)()) {
+                if let Some(alarm) = self.view.proven.alarm(&self.config.clock) {
                     tracing::error!("{alarm}");
                 }
             }

@@ -8,6 +8,8 @@ use std::{
 use assent_core::{batch::BatchHeader, note::Checkpoint};
 use assent_store::{LedgerStore, StoreError};
 
+use crate::Clock;
+
 /// How far a sequencer goes on without a prover. Nothing is ever thrown away: past the limit it takes revocations only, so
 /// that nobody relies for longer on entries that nobody has checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,21 +83,22 @@ impl Proven {
         Ok(self.get().0)
     }
 
-    fn age(&self, now_ms: u64) -> Duration {
+    /// How old the oldest unproven batch is. The clock is read only where there is one.
+    fn age(&self, clock: &Clock) -> Duration {
         match self.get().1 {
             0 => Duration::ZERO,
-            since => Duration::from_millis(now_ms.saturating_sub(since)),
+            since => Duration::from_millis(clock().saturating_sub(since)),
         }
     }
 
-    /// How old the oldest unproven batch is, where that is past the limit.
-    pub(crate) fn over_limit(&self, now_ms: u64) -> Option<Duration> {
-        Some(self.age(now_ms)).filter(|age| *age > self.retention.limit)
+    /// The same, where it is past the limit.
+    pub(crate) fn over_limit(&self, clock: &Clock) -> Option<Duration> {
+        Some(self.age(clock)).filter(|age| *age > self.retention.limit)
     }
 
     /// What to warn of, if anything.
-    pub(crate) fn alarm(&self, now_ms: u64) -> Option<String> {
-        let age = self.age(now_ms);
+    pub(crate) fn alarm(&self, clock: &Clock) -> Option<String> {
+        let age = self.age(clock);
         let hours = |duration: Duration| duration.as_secs() / 3600;
         if age > self.retention.limit {
             return Some(format!(

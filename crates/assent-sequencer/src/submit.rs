@@ -89,7 +89,7 @@ impl SequencerApi {
     ) -> Result<(TransactionId, oneshot::Receiver<Reply>), Status> {
         let transaction = Transaction::decode(&self.manifest.chain_id(), signed).map_err(invalid)?;
         let revokes = matches!(transaction.act, Act::RevokeConsent(_));
-        if !revokes && let Some(age) = self.view.proven.over_limit((self.clock)()) {
+        if !revokes && let Some(age) = self.view.proven.over_limit(&self.clock) {
             let hours = age.as_secs() / 3600;
             return Err(errors::retry_later(
                 Code::ResourceExhausted,

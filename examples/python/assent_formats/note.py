@@ -12,7 +12,7 @@ from .codec import U64_MAX, FormatError, sha256
 MAX_BYTES = 16_384
 MAX_SIGNATURES = 64
 SIGNATURE_LINE = re.compile(r"— (?P<name>[^\s+]+) (?P<signature>\S+)")
-CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
