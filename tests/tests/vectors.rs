@@ -31,7 +31,12 @@ fn put(object: &mut Map<String, Value>, path: &str, value: Value) {
         object.insert(name.to_owned(), value);
         return;
     };
-    let list = object.entry(format!("{name}s")).or_insert_with(|| json!([])).as_array_mut().unwrap();
+    let plural = match name {
+        "batch" => "batches".to_owned(),
+        "outcome_leaf" => "outcome_leaves".to_owned(),
+        name => format!("{name}s"),
+    };
+    let list = object.entry(plural).or_insert_with(|| json!([])).as_array_mut().unwrap();
     match rest {
         None => {
             assert_eq!(list.len(), index, "{path}");

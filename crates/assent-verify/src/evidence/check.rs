@@ -136,7 +136,7 @@ fn judge(accusation: &Accusation, ledger: &Ledger, pins: &Pins) -> Result<Verdic
         }
         Accusation::BatchContradictsReceipt { receipt: signed, header } => {
             let (promised, header) = (receipt(signed)?, header.open(ledger)?);
-            let holds = range(&header).contains(&promised.entry.sequence);
+            let holds = index_of(&header, promised.entry.sequence).is_some();
             if holds == (header.number == promised.batch_number) {
                 return Err(CheckError::NoContradiction("the batch is what the receipt says"));
             }
@@ -148,14 +148,14 @@ fn judge(accusation: &Accusation, ledger: &Ledger, pins: &Pins) -> Result<Verdic
                     promised.entry.sequence,
                     promised.batch_number,
                     header.number,
-                    range(&header).start,
-                    range(&header).end.saturating_sub(1)
+                    header.first_sequence,
+                    last(&header)
                 ),
             ))
         }
         Accusation::SealedWithout { receipt: signed, header } => {
             let (promised, header) = (receipt(signed)?, header.open(ledger)?);
-            if header.time_ms <= promised.deadline_ms || range(&header).end > promised.entry.sequence {
+            if header.time_ms <= promised.deadline_ms || !ends_before(&header, promised.entry.sequence) {
                 return Err(CheckError::NoContradiction(
                     "the batch is not later than the deadline, or does not end before the receipt's sequence",
                 ));
@@ -198,8 +198,19 @@ fn describe(receipt: &Receipt) -> String {
     )
 }
 
-fn range(header: &BatchHeader) -> std::ops::Range<u64> {
-    header.first_sequence..header.first_sequence.saturating_add(header.entry_count.into())
+/// The index of a sequence in a batch that holds it. Without a sum that could overflow.
+pub(super) fn index_of(header: &BatchHeader, sequence: u64) -> Option<u64> {
+    sequence.checked_sub(header.first_sequence).filter(|index| *index < u64::from(header.entry_count))
+}
+
+/// Whether a batch ends before a sequence.
+pub(super) fn ends_before(header: &BatchHeader, sequence: u64) -> bool {
+    sequence >= header.first_sequence && index_of(header, sequence).is_none()
+}
+
+/// The last sequence of a batch, for people.
+fn last(header: &BatchHeader) -> u64 {
+    header.first_sequence.saturating_add(u64::from(header.entry_count) - 1)
 }
 
 /// The entry that a batch holds at a sequence.
@@ -209,13 +220,12 @@ fn entry_at(
     path: &[assent_core::Hash],
     sequence: u64,
 ) -> Result<Entry, CheckError> {
-    let range = range(header);
-    if !range.contains(&sequence) {
-        let (first, last) = (range.start, range.end.saturating_sub(1));
-        return Err(CheckError::SequenceRange { sequence, first, last });
-    }
     // By its place in the tree, not by what it says of itself.
-    let index = sequence - range.start;
+    let index = index_of(header, sequence).ok_or_else(|| CheckError::SequenceRange {
+        sequence,
+        first: header.first_sequence,
+        last: last(header),
+    })?;
     verify_inclusion(index, header.entry_count.into(), leaf_hash(entry), path, &header.entries_root)
         .map_err(CheckError::EntryInclusion)?;
     Entry::decode(entry).map_err(CheckError::Entry)

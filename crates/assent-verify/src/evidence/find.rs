@@ -16,7 +16,10 @@ use assent_merkle::{
 use assent_proto::v1::SealedBatch;
 use thiserror::Error;
 
-use super::{Accusation, Evidence, RecordProof, RootClaim, SignedHeader};
+use super::{
+    Accusation, Evidence, RecordProof, RootClaim, SignedHeader,
+    check::{ends_before, index_of},
+};
 use crate::{
     batches::{BatchesFile, decode_batch, encode_batch},
     bundle::Bundle,
@@ -400,15 +403,14 @@ impl<'a> Opened<'a> {
             let sequence = receipt.entry.sequence;
             let promised = || (*signed).clone();
             for (header, opened) in &self.headers {
-                let end = opened.first_sequence.saturating_add(opened.entry_count.into());
-                let holds = (opened.first_sequence..end).contains(&sequence);
+                let holds = index_of(opened, sequence).is_some();
                 let header = || (*header).clone();
                 if holds != (opened.number == receipt.batch_number) {
                     accusations
                         .push(Accusation::BatchContradictsReceipt { receipt: promised(), header: header() });
                     break;
                 }
-                if opened.time_ms > receipt.deadline_ms && end <= sequence {
+                if opened.time_ms > receipt.deadline_ms && ends_before(opened, sequence) {
                     accusations.push(Accusation::SealedWithout { receipt: promised(), header: header() });
                     break;
                 }
@@ -512,7 +514,7 @@ impl Statements {
             return Some((entry.clone(), path.clone()));
         }
         let batch = self.batches.get(&header.number).filter(|batch| batch.header == signed.header)?;
-        let index = sequence - header.first_sequence;
+        let index = index_of(header, sequence)?;
         let entry = batch.entries.get(usize::try_from(index).ok()?)?;
         let tree = BatchTree::from_leaves(&batch.entries);
         let path = tree.inclusion_path(index).filter(|_| tree.root() == header.entries_root)?;

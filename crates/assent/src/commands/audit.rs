@@ -15,9 +15,8 @@ use assent_core::{
 use assent_merkle::tiles::TileWriter;
 use assent_verify::{
     ConsistencyFile, Pins,
-    batches::encode_batch,
     command::read_file,
-    evidence::{Accusation, Evidence, Statements, verify_evidence},
+    evidence::{Evidence, RootClaim, SignedHeader, Statements, verify_evidence},
     replay::{MemoryState, ReplayError, Replayer},
     verify_consistency_file,
 };
@@ -302,7 +301,7 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<Outcome> {
             }
             Err(ReplayError::Divergence(divergence)) => {
                 output::progress_done(args.json);
-                return convict(&args, number, &divergence.to_string()).await;
+                return convict(&args, note, number, &divergence.to_string()).await;
             }
             Err(error) => {
                 output::progress_done(args.json);
@@ -328,7 +327,7 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<Outcome> {
     // Receipts, checkpoints and bundles against what was executed.
     statements.add_manifest(manifest.encode());
     if let Some(note) = note {
-        statements.add_claim("the prover's checkpoint", assent_verify::evidence::RootClaim::Signed(note));
+        statements.add_claim("the prover's checkpoint", RootClaim::Signed(note));
     }
     let found = statements.find(&Pins { chain_id: args.chain, ..Pins::default() }, &mut |_, _| {})?;
     if !found.evidence.is_empty() {
@@ -363,20 +362,35 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Evidence of a wrong batch: all batches up to it, read once more.
-async fn convict(args: &ReplayArgs, number: u64, divergence: &str) -> anyhow::Result<Outcome> {
+/// Evidence of a wrong batch: all batches up to it, read once more. Where the prover vouched for it, evidence against both.
+async fn convict(
+    args: &ReplayArgs,
+    note: Option<String>,
+    number: u64,
+    divergence: &str,
+) -> anyhow::Result<Outcome> {
     let mut source = Source::open(&args.from, args.chain).await?;
-    let mut batches = Vec::new();
-    while batches.len() as u64 <= number {
-        let batch = source.next().await?.context("the batches end earlier than before")?;
-        batches.push(encode_batch(&batch));
+    let mut statements = Statements::default();
+    statements.add_manifest(source.manifest().encode());
+    if let Some(note) = note {
+        statements.add_claim("the prover's checkpoint", RootClaim::Signed(note));
     }
-    let accusation = Accusation::WrongExecution { batches, endorsed: None };
-    let evidence = Evidence { manifest: source.manifest().encode(), accusation };
+    let mut next = 0;
+    while let Some(batch) = source.next().await? {
+        if next <= number {
+            statements.add_batch("batch", batch);
+        } else if let (header, Ok(signature)) = (batch.header, batch.signature.as_slice().try_into()) {
+            // Those after it only lead to the checkpoint.
+            statements.add_header("batch", SignedHeader { header, signature });
+        }
+        next += 1;
+    }
     if !args.json {
         println!("Batch {number} DOES NOT FOLLOW from its own log: {divergence}");
     }
-    write_evidence(&[evidence], &[], &args.output, args.json)
+    let found = statements.find(&Pins { chain_id: args.chain, ..Pins::default() }, &mut |_, _| {})?;
+    ensure!(!found.evidence.is_empty(), "the batches are not the same when they are read again");
+    write_evidence(&found.evidence, &found.ignored, &args.output, args.json)
 }
 
 fn read_statement(statements: &mut Statements, path: &Path) -> anyhow::Result<()> {
