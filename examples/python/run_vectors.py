@@ -74,7 +74,7 @@ def check(vectors: dict[str, Any]) -> tuple[int, int]:
         statement_bytes = bytes.fromhex(group["statement"])
         statement = decode(GroupStatement, statement_bytes)
         receipts = [bytes.fromhex(vector["receipt"]) for vector in transactions]
-        same(f"{where}.statement: its root", merkle.root_of(receipts), statement.receipts_root.hex())
+        same(f"{where}.statement: its root", merkle.root_of(receipts), statement.root.hex())
         same(f"{where}.statement_hash", sha256(statement_bytes), group["statement_hash"])
         signed(f"{where}.statement_signature", manifest.sequencer_key, sha256(statement_bytes), group["statement_signature"])
         record = decode(LogRecord, bytes.fromhex(group["log_record"]))
