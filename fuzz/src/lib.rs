@@ -5,11 +5,7 @@
 //! mutations of it, through the same functions.
 
 use assent_core::{
-    ChainId,
-    log::LogRecord,
-    manifest::GenesisManifest,
-    note::Checkpoint,
-    signature::KeyPair,
+    ChainId, log::LogRecord, manifest::GenesisManifest, note::Checkpoint, signature::KeyPair,
     transaction::Transaction,
 };
 use assent_fhir::{Profile, ReferenceMap};
@@ -98,7 +94,11 @@ pub fn checkpoint(data: &[u8]) {
             .unwrap_or(ChainId([0; 32]));
         if let Ok(checkpoint) = Checkpoint::open(note, &chain, &key.public()) {
             let signed = checkpoint.sign(&chain, &key);
-            assert_eq!(signed.split("\n\n").next(), note.split("\n\n").next(), "two spellings of one checkpoint");
+            assert_eq!(
+                signed.split("\n\n").next(),
+                note.split("\n\n").next(),
+                "two spellings of one checkpoint"
+            );
         }
     }
     if let Ok(manifest) = GenesisManifest::decode(data) {
@@ -146,7 +146,9 @@ pub fn base(data: &[u8]) {
         let txids: Vec<_> = block.txdata.iter().map(|tx| tx.compute_txid().to_byte_array()).collect();
         for (place, transaction) in block.txdata.iter().enumerate() {
             let path = base::block_path(&txids, place);
-            if let (Ok(anchor), Some(root)) = (base::Anchor::of(place, transaction), block.compute_merkle_root()) {
+            if let (Ok(anchor), Some(root)) =
+                (base::Anchor::of(place, transaction), block.compute_merkle_root())
+            {
                 let place = u32::try_from(place).expect("a block has fewer transactions");
                 let held = base::check_in_block(&anchor.txid, place, &path, &root.to_byte_array());
                 // Only an inner node that could itself be a transaction is refused.

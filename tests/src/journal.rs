@@ -76,7 +76,8 @@ async fn sealed(url: &str, last: u64) -> BTreeMap<u64, TransactionId> {
         let mut stream = client.stream_batches(request).await.unwrap().into_inner();
         // Only a few from each stream, then another one from there.
         for _ in 0..50 {
-            let Ok(Ok(message)) = tokio::time::timeout(Duration::from_secs(20), stream.message()).await else {
+            let Ok(Ok(message)) = tokio::time::timeout(Duration::from_secs(20), stream.message()).await
+            else {
                 break;
             };
             let batch = message.unwrap().batch.unwrap();

@@ -126,11 +126,18 @@ impl Stack {
                 command.env("ASSENT_BASE_URL", &self.base_url).envs(self.environment.iter().cloned());
             }
             Role::Prover => {
-                command.env("ASSENT_BASE_URL", &self.base_url).args(["--sequencer", &self.url(Role::Sequencer)]);
+                command
+                    .env("ASSENT_BASE_URL", &self.base_url)
+                    .args(["--sequencer", &self.url(Role::Sequencer)]);
             }
             Role::Validator => {
                 command.env("ASSENT_BASE_URL", &self.base_url);
-                command.args(["--sequencer", &self.url(Role::Sequencer), "--prover", &self.url(Role::Prover)]);
+                command.args([
+                    "--sequencer",
+                    &self.url(Role::Sequencer),
+                    "--prover",
+                    &self.url(Role::Prover),
+                ]);
                 command.args(["--chain", &self.chain]);
             }
             Role::Mockchain => {}
@@ -152,7 +159,11 @@ impl Stack {
         while TcpStream::connect(("127.0.0.1", self.ports[&role])).is_err() {
             let ended = self.running.get_mut(&role).unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "{role:?} ended: {ended:?}\n{}", self.log(role));
-            assert!(start.elapsed() < Duration::from_secs(60), "{role:?} does not come up\n{}", self.log(role));
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "{role:?} does not come up\n{}",
+                self.log(role)
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -161,7 +172,11 @@ impl Stack {
     pub fn until_logged(&self, role: Role, text: &str) {
         let start = Instant::now();
         while !self.log(role).contains(text) {
-            assert!(start.elapsed() < Duration::from_secs(30), "{role:?} does not log {text:?}\n{}", self.log(role));
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "{role:?} does not log {text:?}\n{}",
+                self.log(role)
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }

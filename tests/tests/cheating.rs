@@ -25,11 +25,11 @@ use assent_proto::v1::{
 };
 use assent_prover::{Duty, Prover, ProverApi, ProverConfig};
 use assent_sequencer::{Sequencer, SequencerApi};
-use assent_verify::{Pins, evidence::verify_evidence};
 use assent_tests::{
     in_process::{ledger_keys, manifest, sequencer_config},
     key, open_account,
 };
+use assent_verify::{Pins, evidence::verify_evidence};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_stream::{Stream, StreamExt, wrappers::TcpListenerStream};
 use tonic::{Request, Response, Status};
@@ -168,13 +168,19 @@ impl ProverService for LyingProver {
         Ok(Response::new(response))
     }
 
-    async fn get_tier(&self, r: Request<proto::GetTierRequest>) -> Result<Response<proto::GetTierResponse>, Status> {
+    async fn get_tier(
+        &self,
+        r: Request<proto::GetTierRequest>,
+    ) -> Result<Response<proto::GetTierResponse>, Status> {
         self.honest.get_tier(r).await
     }
 
     type WatchTierStream = <ProverApi as ProverService>::WatchTierStream;
 
-    async fn watch_tier(&self, r: Request<proto::WatchTierRequest>) -> Result<Response<Self::WatchTierStream>, Status> {
+    async fn watch_tier(
+        &self,
+        r: Request<proto::WatchTierRequest>,
+    ) -> Result<Response<Self::WatchTierStream>, Status> {
         self.honest.watch_tier(r).await
     }
 
@@ -212,7 +218,10 @@ struct Running {
 
 impl Running {
     /// The follower's own status is at the client's prover address.
-    async fn start(cheat: Option<Change>, lie: Option<Arc<dyn Fn(Checkpoint) -> Checkpoint + Send + Sync>>) -> Self {
+    async fn start(
+        cheat: Option<Change>,
+        lie: Option<Arc<dyn Fn(Checkpoint) -> Checkpoint + Send + Sync>>,
+    ) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let (sequencer_key, prover_key) = ledger_keys();
         // Made long ago, so that time may be set back to before the first group.
@@ -225,13 +234,18 @@ impl Running {
         let mut tasks = Vec::new();
         let mut spawn = |task: Pin<Box<dyn Future<Output = ()> + Send>>| tasks.push(tokio::spawn(task));
         let serve = |router: tonic::transport::server::Router, listener: TcpListener| {
-            Box::pin(async move { router.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap() })
+            Box::pin(
+                async move { router.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap() },
+            )
         };
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let cheat = Cheat { honest: sequencer.api(), key: sequencer_key, change };
-        spawn(serve(tonic::transport::Server::builder().add_service(SequencerServiceServer::new(cheat)), listener));
+        spawn(serve(
+            tonic::transport::Server::builder().add_service(SequencerServiceServer::new(cheat)),
+            listener,
+        ));
 
         let follower = |name: &str, duty| ProverConfig {
             path: temp.path().join(name),
@@ -244,10 +258,14 @@ impl Running {
         let duty = Duty::Prover { key: prover_key.clone(), anchor_interval: Duration::from_secs(1) };
         let mut watched = Prover::open(follower("prover", duty)).unwrap();
         if let Some(lie) = lie {
-            let lying = LyingProver { honest: watched.api(), lie, manifest: manifest.clone(), key: prover_key };
+            let lying =
+                LyingProver { honest: watched.api(), lie, manifest: manifest.clone(), key: prover_key };
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let prover = format!("http://{}", listener.local_addr().unwrap());
-            spawn(serve(tonic::transport::Server::builder().add_service(ProverServiceServer::new(lying)), listener));
+            spawn(serve(
+                tonic::transport::Server::builder().add_service(ProverServiceServer::new(lying)),
+                listener,
+            ));
             let running = watched.run(stopped.clone());
             spawn(Box::pin(async move { running.await.unwrap() }));
             let duty = Duty::Validator { prover: Some(prover) };
@@ -270,7 +288,10 @@ impl Running {
         }
     }
 
-    async fn until(&self, holds: impl Fn(&proto::GetProverStatusResponse) -> bool) -> proto::GetProverStatusResponse {
+    async fn until(
+        &self,
+        holds: impl Fn(&proto::GetProverStatusResponse) -> bool,
+    ) -> proto::GetProverStatusResponse {
         let mut status = self.client.prover_status().await.unwrap();
         for _ in 0..200 {
             if holds(&status) {
@@ -341,7 +362,9 @@ fn what_the_sequencer_signs_and_should_not_halts_the_prover_and_convicts_the_seq
             "a forged transaction",
             "invalid signature",
             Arc::new(|key, batch| {
-                change_record(key, batch, |record| record.transactions[0].authorizations[0].signature[9] ^= 1);
+                change_record(key, batch, |record| {
+                    record.transactions[0].authorizations[0].signature[9] ^= 1
+                });
             }),
         ),
         (

@@ -4,10 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use assent_client::{Client, Submitted};
 use assent_core::{
-    AccountId, TransactionId,
-    manifest::GenesisManifest,
-    note::Checkpoint,
-    signature::KeyPair,
+    AccountId, TransactionId, manifest::GenesisManifest, note::Checkpoint, signature::KeyPair,
     transaction::sign_body,
 };
 use assent_proto::{
@@ -84,7 +81,12 @@ impl Ledger {
     }
 
     /// A transaction whose body is changed before it is signed.
-    fn body(&self, key: &KeyPair, act: Act, change: impl FnOnce(&mut proto::TransactionBody)) -> proto::SignedTransaction {
+    fn body(
+        &self,
+        key: &KeyPair,
+        act: Act,
+        change: impl FnOnce(&mut proto::TransactionBody),
+    ) -> proto::SignedTransaction {
         let signed = self.client.sign(key, act).unwrap();
         let mut body = proto::TransactionBody::decode(signed.body.as_slice()).unwrap();
         change(&mut body);
@@ -123,7 +125,10 @@ fn every_reason_of_the_table_is_provoked() {
     assert!(expected.len() > 25, "{expected:?}");
     let missing: Vec<_> = expected.difference(&provoked.0).collect();
     let unlisted: Vec<_> = provoked.0.difference(&expected).collect();
-    assert!(missing.is_empty() && unlisted.is_empty(), "not provoked: {missing:?}; not in the table: {unlisted:?}");
+    assert!(
+        missing.is_empty() && unlisted.is_empty(),
+        "not provoked: {missing:?}; not in the table: {unlisted:?}"
+    );
 }
 
 async fn invalid_transactions(ledger: &Ledger, provoked: &mut Provoked) {
@@ -252,7 +257,8 @@ fn corrupt(runtime: &tokio::runtime::Runtime, stack: &mut Stack, id: Transaction
     let anchored = runtime.block_on(async {
         let mut client = ProverServiceClient::connect(prover.clone()).await.unwrap();
         for _ in 0..400 {
-            let tier = client.get_tier(proto::GetTierRequest { transaction_id: id.0.to_vec() }).await.unwrap();
+            let tier =
+                client.get_tier(proto::GetTierRequest { transaction_id: id.0.to_vec() }).await.unwrap();
             let status = tier.into_inner().status.unwrap();
             // Deep enough that the damaged header is not the one that is followed from.
             if status.depth > 2 {
@@ -266,7 +272,8 @@ fn corrupt(runtime: &tokio::runtime::Runtime, stack: &mut Stack, id: Transaction
     stack.kill(Role::Mockchain);
     {
         let chain = stack.chain.parse().unwrap();
-        let store = LedgerStore::open(&stack.folder(Role::Prover).join("prover"), Stored::Prover, &chain).unwrap();
+        let store =
+            LedgerStore::open(&stack.folder(Role::Prover).join("prover"), Stored::Prover, &chain).unwrap();
         let key = [b"header/", &anchored.to_be_bytes()[..]].concat();
         assert!(store.anchoring_get(&key).unwrap().is_some());
         store.anchoring_write(&[(key, Some(b"rubbish".to_vec()))]).unwrap();

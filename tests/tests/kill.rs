@@ -19,7 +19,13 @@ fn kills() -> u64 {
 
 /// Submits until told to stop. Every transaction is submitted until it is answered, over all crashes; now and then an old
 /// one once more.
-async fn work(url: String, worker: u64, stop: Arc<AtomicBool>, journal: Arc<Journal>, submitted: Arc<AtomicU64>) {
+async fn work(
+    url: String,
+    worker: u64,
+    stop: Arc<AtomicBool>,
+    journal: Arc<Journal>,
+    submitted: Arc<AtomicU64>,
+) {
     let mut config = ClientConfig::new(&url);
     config.deadline = Duration::from_secs(120);
     let client = Client::connect(config).await.unwrap();

@@ -24,7 +24,13 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// A gateway: sends as fast as the stream takes, and now and then an old transaction once more.
-async fn send(client: Client, gateway: u64, stop: Arc<AtomicBool>, sender: StreamSender, sent: mpsc::Sender<()>) {
+async fn send(
+    client: Client,
+    gateway: u64,
+    stop: Arc<AtomicBool>,
+    sender: StreamSender,
+    sent: mpsc::Sender<()>,
+) {
     let me = key(gateway);
     let mut old = None;
     for round in 0u64.. {
@@ -102,8 +108,14 @@ fn killing_any_role_at_any_instant_loses_doubles_and_moves_nothing() {
         assert!(start.elapsed() < Duration::from_secs(1200), "{done} kills, {} acknowledged", journal.len());
         std::thread::sleep(Duration::from_millis(20 + draw(280)));
         // The sequencer as often as the others together.
-        let role = [Role::Sequencer, Role::Sequencer, Role::Sequencer, Role::Prover, Role::Validator, Role::Mockchain]
-            [usize::try_from(draw(6)).unwrap()];
+        let role = [
+            Role::Sequencer,
+            Role::Sequencer,
+            Role::Sequencer,
+            Role::Prover,
+            Role::Validator,
+            Role::Mockchain,
+        ][usize::try_from(draw(6)).unwrap()];
         if done < kills {
             stack.kill(role);
             stack.start(role);
@@ -143,7 +155,10 @@ async fn followers_agree(stack: &Stack) {
             if status.batches >= sealed && status.checkpoint_size >= sealed && status.anchors > 0 {
                 break;
             }
-            assert!(start.elapsed() < Duration::from_secs(120), "{role:?} does not catch up with {sealed}: {status:?}");
+            assert!(
+                start.elapsed() < Duration::from_secs(120),
+                "{role:?} does not catch up with {sealed}: {status:?}"
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

@@ -157,7 +157,10 @@ fn what_is_set_up_wrongly_is_refused_with_its_reason_and_changes_nothing() {
         write(dir.join("config.toml"), config.replace(from, to).as_bytes());
         node(&[])
     };
-    let _ = with("confirmations = 1", "confirmations = 0").exits(1).says("anchor.confirmations from").says("expected 1 to 1000, found 0");
+    let _ = with("confirmations = 1", "confirmations = 0")
+        .exits(1)
+        .says("anchor.confirmations from")
+        .says("expected 1 to 1000, found 0");
     let _ = with("age_ms = 100", "age_ms = 5").exits(1).says("seal.age_ms from").says("found 5");
     let _ = with("age_ms = 100", "age_ms = \"soon\"").exits(1).says("config.toml");
     let _ = with("[seal]", "[seal]\nsurprise = 1").exits(1).says("surprise");

@@ -86,7 +86,10 @@ fn the_standard_lint_rules_hold() {
         assert_eq!((package, file.syntax()), ("assent.v1", "proto3"), "{name}");
         let stem = name.strip_prefix("assent/v1/").and_then(|rest| rest.strip_suffix(".proto"));
         assert!(stem.is_some_and(snake), "PACKAGE_DIRECTORY_MATCH, FILE_LOWER_SNAKE_CASE {name}");
-        assert!(file.public_dependency.is_empty() && file.weak_dependency.is_empty(), "IMPORT_NO_PUBLIC {name}");
+        assert!(
+            file.public_dependency.is_empty() && file.weak_dependency.is_empty(),
+            "IMPORT_NO_PUBLIC {name}"
+        );
         file.message_type.iter().for_each(|message| check_message(message, &mut wrong));
         file.enum_type.iter().for_each(|kind| check_enum(kind, &mut wrong));
         for service in &file.service {
@@ -98,8 +101,12 @@ fn the_standard_lint_rules_hold() {
                 if !pascal(method.name()) {
                     wrong.push(format!("RPC_PASCAL_CASE {}", method.name()));
                 }
-                if method.input_type() != standard("Request") || method.output_type() != standard("Response") {
-                    wrong.push(format!("RPC_REQUEST_STANDARD_NAME, RPC_RESPONSE_STANDARD_NAME {}", method.name()));
+                if method.input_type() != standard("Request") || method.output_type() != standard("Response")
+                {
+                    wrong.push(format!(
+                        "RPC_REQUEST_STANDARD_NAME, RPC_RESPONSE_STANDARD_NAME {}",
+                        method.name()
+                    ));
                 }
                 for kind in [method.input_type(), method.output_type()] {
                     if !types.insert(kind.to_owned()) {
@@ -134,7 +141,9 @@ fn everything_in_the_proto_files_is_explained() {
         let mut previous = "";
         for line in text.lines() {
             let trimmed = line.trim();
-            let declares = ["message ", "enum ", "service ", "rpc ", "oneof "].iter().any(|word| trimmed.starts_with(word))
+            let declares = ["message ", "enum ", "service ", "rpc ", "oneof "]
+                .iter()
+                .any(|word| trimmed.starts_with(word))
                 || (trimmed.ends_with(';') && trimmed.contains(" = ") && !trimmed.starts_with("syntax"));
             let declares = declares && !trimmed.starts_with("//");
             if declares {
@@ -158,13 +167,22 @@ fn the_limits_in_the_comments_are_those_of_the_program() {
     use assent_core::limits;
     assert_eq!((limits::MAX_BODY_BYTES, limits::MAX_SUBJECTS, limits::MAX_CLASSES), (65_536, 32, 8));
     assert_eq!((limits::MAX_PURPOSES, limits::MAX_ACTORS, limits::MAX_PROVISIONS), (16, 16, 64));
-    for said in ["at most 65,536 bytes", "1 to 32, without repetition", "1 to 8 classes", "At most 64 in the whole tree"] {
+    for said in [
+        "at most 65,536 bytes",
+        "1 to 32, without repetition",
+        "1 to 8 classes",
+        "At most 64 in the whole tree",
+    ] {
         assert!(transaction.contains(said), "{said}");
     }
     assert_eq!((assent_sequencer::MAX_MANY, assent_sequencer::STREAM_WINDOW), (1_000, 1_024));
     assert_eq!(assent_sequencer::service::MAX_REQUEST_BYTES, 4 << 20);
     assert_eq!(assent_sequencer::service::MAX_RESPONSE_BYTES, 96 << 20);
-    for said in ["1 to 1,000, and at most 4 MiB", "while 1,024 transactions of a stream are unanswered", "At most 96 MiB"] {
+    for said in [
+        "1 to 1,000, and at most 4 MiB",
+        "while 1,024 transactions of a stream are unanswered",
+        "At most 96 MiB",
+    ] {
         assert!(sequencer.contains(said), "{said}");
     }
 }

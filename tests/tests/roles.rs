@@ -120,9 +120,14 @@ fn exported_batches_replay_import_and_show_that_the_ledger_only_grew() {
     for from in ["out", &stack.url(Role::Sequencer)] {
         let replay = stack.cli(&["audit", "replay", from, "--with", "receipt", "--with", "old", "--json"]);
         let replay = replay.exits(0).json();
-        assert_eq!((replay["entries"].as_u64(), &replay["checkpoint_compared"]), (Some(60), &true.into()), "{replay}");
+        assert_eq!(
+            (replay["entries"].as_u64(), &replay["checkpoint_compared"]),
+            (Some(60), &true.into()),
+            "{replay}"
+        );
     }
-    let nothing = stack.cli(&["audit", "evidence", "out", "receipt", "old", "grew.assent", "--json"]).exits(6).json();
+    let nothing =
+        stack.cli(&["audit", "evidence", "out", "receipt", "old", "grew.assent", "--json"]).exits(6).json();
     assert_eq!(nothing["receipts"], 1, "{nothing}");
 
     // Into a validator that has never talked to anybody, and into the prover's own database from nothing.
@@ -178,8 +183,25 @@ fn settings_come_from_the_file_the_environment_and_flags_and_errors_name_the_pla
     assert_eq!(value(&variable, &[]), pair("300", "ASSENT_SEAL_AGE_MS"));
     assert_eq!(value(&variable, &["--seal-age-ms", "400"]), pair("400", "--seal-age-ms"));
 
-    let _ = run(&[("ASSENT_SEAL_AGE_MS", "soon")], &[]).exits(1).says("seal.age_ms from ASSENT_SEAL_AGE_MS: expected a number");
-    let _ = run(&[("ASSENT_SEAL_AGE", "1")], &[]).exits(1).says("no setting for the environment variable ASSENT_SEAL_AGE");
+    // docs/operations.md lists them all, with their defaults and ranges.
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md")).unwrap();
+    for row in run(&[], &[]).exits(0).json().as_array().unwrap() {
+        let text = |name: &str| row[name].as_str().unwrap().to_owned();
+        let default = match text("default").as_str() {
+            "" => "–".to_owned(),
+            default => format!("`{default}`"),
+        };
+        let line = format!("| `{}` | {default} | {} | {} |", text("key"), text("range"), text("meaning"));
+        assert!(document.contains(&line), "docs/operations.md lacks {line}");
+    }
+
+    let _ = run(&[("ASSENT_SEAL_AGE_MS", "soon")], &[])
+        .exits(1)
+        .says("seal.age_ms from ASSENT_SEAL_AGE_MS: expected a number");
+    let _ = run(&[("ASSENT_SEAL_AGE", "1")], &[])
+        .exits(1)
+        .says("no setting for the environment variable ASSENT_SEAL_AGE");
     let _ = run(&[], &["--seal-age-ms", "1"]).exits(1).says("seal.age_ms from --seal-age-ms: expected 10 to");
     let _ = run(&[], &["--retention-limit-s", "5"]).exits(1).says("the alarm would come too late");
     for (text, problem) in [
@@ -206,10 +228,19 @@ fn nothing_listens_beyond_this_machine_unless_it_is_told_to() {
     let _ = run("sequencer", &sequencer).exits(1).says("only loopback addresses").says("--insecure");
     let _ = run("mockchain", &stack.folder(Role::Mockchain)).exits(1).says("only loopback addresses");
     // A role whose part is not there says what is missing.
-    let _ = assent(&["prover", sequencer.to_str().unwrap(), "--base-url", "http://127.0.0.1:9", "--listen", "127.0.0.1:0"])
+    let _ = assent(&[
+        "prover",
+        sequencer.to_str().unwrap(),
+        "--base-url",
+        "http://127.0.0.1:9",
+        "--listen",
+        "127.0.0.1:0",
+    ])
+    .exits(1)
+    .says("prover.key");
+    let _ = assent(&["prover", sequencer.to_str().unwrap(), "--listen", "127.0.0.1:0"])
         .exits(1)
-        .says("prover.key");
-    let _ = assent(&["prover", sequencer.to_str().unwrap(), "--listen", "127.0.0.1:0"]).exits(1).says("no base chain to anchor on");
+        .says("no base chain to anchor on");
     let empty = stack.path("empty");
     let _ = assent(&["validator", empty.to_str().unwrap()]).exits(1).says("--chain");
     let _ = assent(&["sequencer", empty.to_str().unwrap()]).exits(1).says("assent init");

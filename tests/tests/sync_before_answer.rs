@@ -48,7 +48,9 @@ fn steps(lines: &[&str], body: &[u8], id: &[u8]) -> Steps {
     let mut syncing: Vec<&str> = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let (process, call) = parts(line);
-        let is_write = ["write(", "writev(", "pwrite64(", "sendto(", "sendmsg("].iter().any(|name| call.starts_with(name));
+        let is_write = ["write(", "writev(", "pwrite64(", "sendto(", "sendmsg("]
+            .iter()
+            .any(|name| call.starts_with(name));
         let is_sync = call.starts_with("fdatasync(") || call.starts_with("fsync(");
         if is_write && steps.logged.is_none() && is_log(target(call)) && call.contains(&body) {
             steps.logged = Some(index);
@@ -74,7 +76,15 @@ fn the_sync_of_the_log_returns_before_the_receipt_is_written() {
     let trace = stack.path("trace");
     let plain = stack.command(Role::Sequencer);
     let mut traced = Command::new("strace");
-    traced.args(["-f", "-yy", "-xx", "-s", "65536", "-e", "trace=fsync,fdatasync,write,writev,pwrite64,sendto,sendmsg"]);
+    traced.args([
+        "-f",
+        "-yy",
+        "-xx",
+        "-s",
+        "65536",
+        "-e",
+        "trace=fsync,fdatasync,write,writev,pwrite64,sendto,sendmsg",
+    ]);
     traced.arg("-o").arg(&trace).arg("--").arg(plain.get_program()).args(plain.get_args());
     for (name, value) in plain.get_envs() {
         traced.env(name, value.unwrap());
@@ -136,10 +146,15 @@ fn the_sync_of_the_log_returns_before_the_receipt_is_written() {
     let lines: Vec<&str> = trace.lines().collect();
     for transaction in &transactions {
         let steps = steps(&lines, &transaction.body, &id_of(transaction).0);
-        let (Some(logged), Some(synced), Some(answered)) = (steps.logged, steps.synced, steps.answered) else {
+        let (Some(logged), Some(synced), Some(answered)) = (steps.logged, steps.synced, steps.answered)
+        else {
             panic!("a step is missing in the trace of {} lines: {steps:?}", lines.len());
         };
         assert!(logged < synced && synced < answered, "answered before it was on disk: {steps:?}");
     }
-    eprintln!("{} transactions: logged, synced and answered in this order, in {} calls", transactions.len(), lines.len());
+    eprintln!(
+        "{} transactions: logged, synced and answered in this order, in {} calls",
+        transactions.len(),
+        lines.len()
+    );
 }

@@ -86,10 +86,15 @@ fn the_vectors_are_those_of_the_golden_ledger_and_their_fields_encode_to_the_bod
     if std::env::var_os("ASSENT_BLESS").is_some() {
         std::fs::write(PATH, &text).unwrap();
     }
-    assert!(std::fs::read_to_string(PATH).unwrap() == text, "ASSENT_BLESS=1 writes tests/vectors/ledger.json anew");
+    assert!(
+        std::fs::read_to_string(PATH).unwrap() == text,
+        "ASSENT_BLESS=1 writes tests/vectors/ledger.json anew"
+    );
     let mut bodies = 0;
     let read: Value = serde_json::from_str(&text).unwrap();
-    for transaction in read["groups"].as_array().unwrap().iter().flat_map(|group| group["transactions"].as_array().unwrap()) {
+    for transaction in
+        read["groups"].as_array().unwrap().iter().flat_map(|group| group["transactions"].as_array().unwrap())
+    {
         let fields = transaction["fields"].clone();
         let message = DynamicMessage::deserialize(body_descriptor(), fields).unwrap();
         assert_eq!(hex::encode(message.encode_to_vec()), transaction["body"].as_str().unwrap());

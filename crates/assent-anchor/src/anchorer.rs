@@ -73,8 +73,7 @@ impl Anchorer {
         store: Arc<dyn AnchorStore>,
     ) -> Result<Self, AnchorError> {
         let (saved, wallet_rows) = load_wallet(store.as_ref())?;
-        let wallet =
-            config.seed.map(|seed| AnchorWallet::open(&seed, config.network, saved)).transpose()?;
+        let wallet = config.seed.map(|seed| AnchorWallet::open(&seed, config.network, saved)).transpose()?;
         let tip = follow::read_tip(store.as_ref())?;
         let mut seals = Vec::new();
         while let Some(bytes) = store.get(&keys::seal(seals.len() as u64)).map_err(AnchorError::Store)? {

@@ -26,8 +26,8 @@ mod view;
 pub mod wallet;
 
 pub use anchorer::{AnchorConfig, Anchorer};
-pub use error::AnchorError;
 pub use base::{BaseFeed, update_feed};
+pub use error::AnchorError;
 pub use rows::AnchorStore;
 pub use view::{AnchorProof, AnchorView, SealStatus};
 pub use wallet::{Funding, fund_on_regtest};

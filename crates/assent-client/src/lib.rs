@@ -339,7 +339,12 @@ impl Client {
         })
         .await?;
         let hash = |bytes: &Vec<u8>| Hash::try_from(bytes.as_slice());
-        answer.path.iter().map(hash).collect::<Result<_, _>>().map_err(|_| ClientError::Incomplete("32-byte hashes"))
+        answer
+            .path
+            .iter()
+            .map(hash)
+            .collect::<Result<_, _>>()
+            .map_err(|_| ClientError::Incomplete("32-byte hashes"))
     }
 
     /// What the sequencer says about itself and its ledger.

@@ -215,7 +215,9 @@ fn request(transaction: &proto::SignedTransaction) -> proto::SubmitStreamRequest
     proto::SubmitStreamRequest { transaction: Some(transaction.clone()) }
 }
 
-async fn answer(responses: &mut Streaming<proto::SubmitStreamResponse>) -> Result<proto::SubmitResult, Status> {
+async fn answer(
+    responses: &mut Streaming<proto::SubmitStreamResponse>,
+) -> Result<proto::SubmitResult, Status> {
     let message = responses.message().await?;
     let message = message.ok_or_else(|| Status::unavailable("the stream ended"))?;
     message.result.ok_or_else(|| Status::internal("an empty answer"))
@@ -240,7 +242,9 @@ impl Client {
             let response = retry::until(&self.config.sequencer, left, || {
                 let mut sequencer = self.sequencer.clone();
                 let transactions = open.iter().map(|index| transactions[*index].clone()).collect();
-                async move { Ok(sequencer.submit_many(proto::SubmitManyRequest { transactions }).await?.into_inner()) }
+                async move {
+                    Ok(sequencer.submit_many(proto::SubmitManyRequest { transactions }).await?.into_inner())
+                }
             })
             .await?;
             if response.results.len() != open.len() {
@@ -266,7 +270,11 @@ impl Client {
     }
 
     /// Checks the answer to a transaction.
-    pub(crate) fn check(&self, id: TransactionId, result: proto::SubmitResult) -> Result<Submitted, ClientError> {
+    pub(crate) fn check(
+        &self,
+        id: TransactionId,
+        result: proto::SubmitResult,
+    ) -> Result<Submitted, ClientError> {
         match result.result.ok_or(ClientError::Incomplete("a result"))? {
             submit_result::Result::Sequenced(sequenced) => {
                 Ok(Submitted::Sequenced(Box::new(receipt::check(&self.manifest, id, &sequenced)?)))

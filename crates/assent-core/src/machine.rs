@@ -419,7 +419,15 @@ impl Machine {
         let record_bytes = record.encode();
         self.open.record_hashes.push(leaf_hash(&record_bytes));
         let sealed = seal.then(|| self.seal());
-        Some(GroupOutput { record, record_bytes, executed: group.executed, receipts, statement, state, sealed })
+        Some(GroupOutput {
+            record,
+            record_bytes,
+            executed: group.executed,
+            receipts,
+            statement,
+            state,
+            sealed,
+        })
     }
 
     fn seal(&mut self) -> SealedBatch {

@@ -146,7 +146,8 @@ fn check_signature(signatures: &str, name: &str, text: &str, key: &PublicKey) ->
             return Err(NoteError::Malformed("a signature by an impossible key name"));
         }
         let blob = Base64::decode_vec(blob).map_err(|_| NoteError::Malformed("a signature is not base64"))?;
-        let Some((hash, signature)) = blob.split_first_chunk::<4>().filter(|(_, rest)| !rest.is_empty()) else {
+        let Some((hash, signature)) = blob.split_first_chunk::<4>().filter(|(_, rest)| !rest.is_empty())
+        else {
             return Err(NoteError::Malformed("a signature is too short"));
         };
         if signer == name && *hash == wanted {

@@ -59,7 +59,9 @@ pub enum TransactionError {
         problem: String,
     },
     /// No signature where one is needed.
-    #[error("expected {expected} authorization(s), found {found}: one by the sender, or none for a revocation by code")]
+    #[error(
+        "expected {expected} authorization(s), found {found}: one by the sender, or none for a revocation by code"
+    )]
     AuthorizationCount {
         /// How many there must be.
         expected: usize,

@@ -23,7 +23,9 @@ pub(crate) enum BundleError {
     Unknown,
     #[error("the transaction is not in an anchored checkpoint yet; wait for its tier to be ANCHORED")]
     NotAnchored,
-    #[error("this validator does not hold the prover's checkpoint of size {0} yet, or the prover does not serve it")]
+    #[error(
+        "this validator does not hold the prover's checkpoint of size {0} yet, or the prover does not serve it"
+    )]
     CheckpointNotHeld(u64),
     #[error(transparent)]
     Store(#[from] StoreError),

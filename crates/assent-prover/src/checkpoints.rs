@@ -74,9 +74,9 @@ impl Watching {
                 Err(problem) => return Ok(Err(problem)),
             }
         }
-        if let Some((checkpoint, note)) = self.pending.take_if(|(checkpoint, _)| {
-            checkpoint.size <= *shared.batches.borrow()
-        }) {
+        if let Some((checkpoint, note)) =
+            self.pending.take_if(|(checkpoint, _)| checkpoint.size <= *shared.batches.borrow())
+        {
             compare(shared, &checkpoint, note)?;
         }
         // Bundles need the checkpoint of each anchor.

@@ -142,7 +142,11 @@ async fn follow(
                 if last_progress.elapsed() >= PROGRESS {
                     let entries = worker.next_sequence();
                     let rate = (entries - entries_then) as f64 / last_progress.elapsed().as_secs_f64();
-                    tracing::info!(batches = checkpoint.size, entries, "re-executed, {rate:.0} entries a second");
+                    tracing::info!(
+                        batches = checkpoint.size,
+                        entries,
+                        "re-executed, {rate:.0} entries a second"
+                    );
                     (last_progress, entries_then) = (std::time::Instant::now(), entries);
                 }
                 shared.batches.send_replace(checkpoint.size);
@@ -161,8 +165,9 @@ async fn follow(
                 let endorsed = endorsement(shared, &batch).await;
                 let (shared, done) = (shared.clone(), Ended::Halted);
                 // Evidence holds the whole ledger: off the async threads.
-                let writing =
-                    tokio::task::spawn_blocking(move || halt::on_divergence(&shared, &batch, &divergence, endorsed));
+                let writing = tokio::task::spawn_blocking(move || {
+                    halt::on_divergence(&shared, &batch, &divergence, endorsed)
+                });
                 return match writing.await {
                     Ok(result) => result.map(|()| done),
                     Err(_) => Ok(done),

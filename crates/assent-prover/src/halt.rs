@@ -7,13 +7,13 @@ use std::{
 };
 
 use assent_proto::v1 as proto;
+use assent_verify::batches::encode_batch;
 use assent_verify::{
     Pins,
-    evidence::{Accusation, Evidence, MAX_EVIDENCE_BYTES, RecordProof, RootClaim, SignedHeader, Statements},
     evidence::verify_evidence,
+    evidence::{Accusation, Evidence, MAX_EVIDENCE_BYTES, RecordProof, RootClaim, SignedHeader, Statements},
     replay::Divergence,
 };
-use assent_verify::batches::encode_batch;
 use serde::Serialize;
 
 use crate::{ProverError, Shared};
@@ -78,7 +78,12 @@ pub(crate) fn on_divergence(
 }
 
 /// A root of the prover's that is not ours.
-pub(crate) fn on_claim(shared: &Shared, size: u64, difference: String, claim: RootClaim) -> Result<(), ProverError> {
+pub(crate) fn on_claim(
+    shared: &Shared,
+    size: u64,
+    difference: String,
+    claim: RootClaim,
+) -> Result<(), ProverError> {
     let evidence = wrong_root(shared, size, claim)?;
     let report = HaltReport {
         chain_id: shared.config.manifest.chain_id().to_string(),
@@ -144,7 +149,8 @@ fn wrong_execution(
     let mut batches = Vec::new();
     let mut bytes = 0;
     for earlier in 0..=number {
-        let batch = if earlier == number { Some(sent.clone()) } else { shared.store.sealed_batch(earlier)? };
+        let batch =
+            if earlier == number { Some(sent.clone()) } else { shared.store.sealed_batch(earlier)? };
         let Some(batch) = batch else { return Ok(Err(format!("batch {earlier} is not stored here"))) };
         let encoded = encode_batch(&batch);
         bytes += encoded.len();

@@ -56,6 +56,7 @@ pub struct ProverConfig {
 
 /// What tells a prover from a validator.
 #[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum Duty {
     /// Signs and anchors checkpoints.
     Prover {
@@ -180,7 +181,8 @@ impl Prover {
             }
             None => None,
         };
-        let anchors = anchorer.as_ref().map_or_else(|| AnchorView::empty(rows), assent_anchor::Anchorer::view);
+        let anchors =
+            anchorer.as_ref().map_or_else(|| AnchorView::empty(rows), assent_anchor::Anchorer::view);
         let shared = Arc::new(Shared {
             anchors,
             batches: watch::Sender::new(follower.next_batch()),

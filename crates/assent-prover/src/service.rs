@@ -141,10 +141,16 @@ impl ProverService for ProverApi {
     ) -> Result<Response<proto::GetCheckpointResponse>, Status> {
         let size = request.into_inner().size;
         let found = self
-            .blocking(move |shared| match size {
-                0 => shared.store.newest_checkpoint().map(|found| Some(found.map_or(String::new(), |(_, note)| note))),
-                size => shared.store.checkpoint(size),
-            }.map_err(internal))
+            .blocking(move |shared| {
+                match size {
+                    0 => shared
+                        .store
+                        .newest_checkpoint()
+                        .map(|found| Some(found.map_or(String::new(), |(_, note)| note))),
+                    size => shared.store.checkpoint(size),
+                }
+                .map_err(internal)
+            })
             .await?;
         let checkpoint = found.ok_or_else(|| {
             let problem = format!("no checkpoint over {size} batches is held here");

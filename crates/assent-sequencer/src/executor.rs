@@ -281,12 +281,8 @@ impl Executor {
             None => None,
             Some(output) => {
                 let signature = self.config.key.sign(&output.statement.signing_hash());
-                match self.store.commit(
-                    self.epoch,
-                    output.record.position,
-                    &output.record_bytes,
-                    &signature,
-                ) {
+                match self.store.commit(self.epoch, output.record.position, &output.record_bytes, &signature)
+                {
                     // The operator's word is used up by the group that was committed with it, not by one that came to nothing.
                     Commit::Committed => self.time_step_accepted &= !output.record.time_confirmed,
                     Commit::Fenced { epoch, position } => return Err(Halt::Fenced { epoch, position }),

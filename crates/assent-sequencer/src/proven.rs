@@ -36,11 +36,8 @@ pub(crate) struct Proven {
 
 impl Proven {
     pub(crate) fn open(store: &LedgerStore, retention: Retention, sealed: u64) -> Result<Self, StoreError> {
-        let proven = Self {
-            retention,
-            batches: AtomicU64::new(store.proven_batches()?),
-            since_ms: AtomicU64::new(0),
-        };
+        let proven =
+            Self { retention, batches: AtomicU64::new(store.proven_batches()?), since_ms: AtomicU64::new(0) };
         proven.refresh(store, sealed)?;
         Ok(proven)
     }
@@ -54,7 +51,9 @@ impl Proven {
     fn refresh(&self, store: &LedgerStore, sealed: u64) -> Result<(), StoreError> {
         let next = self.batches.load(Ordering::Acquire);
         let time = match store.batch(next)? {
-            Some(batch) if next < sealed => BatchHeader::decode(&batch.header).map_or(0, |header| header.time_ms),
+            Some(batch) if next < sealed => {
+                BatchHeader::decode(&batch.header).map_or(0, |header| header.time_ms)
+            }
             _ => 0,
         };
         self.since_ms.store(time, Ordering::Release);

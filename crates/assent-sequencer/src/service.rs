@@ -17,7 +17,12 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::{Clock, admission::Admit, submit::{stopping, told_to_stop}, view::View};
+use crate::{
+    Clock,
+    admission::Admit,
+    submit::{stopping, told_to_stop},
+    view::View,
+};
 
 /// Bytes of one request message: the most that SubmitMany takes.
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
@@ -95,8 +100,7 @@ impl SequencerService for SequencerApi {
         Ok(Response::new(self.submit_all(&request.into_inner().transactions).await?))
     }
 
-    type SubmitStreamStream =
-        Pin<Box<dyn Stream<Item = Result<proto::SubmitStreamResponse, Status>> + Send>>;
+    type SubmitStreamStream = Pin<Box<dyn Stream<Item = Result<proto::SubmitStreamResponse, Status>> + Send>>;
 
     async fn submit_stream(
         &self,

@@ -94,7 +94,9 @@ impl SequencerApi {
             return Err(errors::retry_later(
                 Code::ResourceExhausted,
                 "UNPROVEN_LIMIT",
-                format!("no prover has checkpointed what was sealed {hours} hours ago; only revocations are taken"),
+                format!(
+                    "no prover has checkpointed what was sealed {hours} hours ago; only revocations are taken"
+                ),
                 UNPROVEN_RETRY,
             ));
         }
@@ -155,8 +157,7 @@ impl SequencerApi {
         }
         // All places at once: either everything is submitted, in order, or nothing.
         let wanted = u32::try_from(count).unwrap_or(u32::MAX);
-        let mut places =
-            self.places.clone().try_acquire_many_owned(wanted).map_err(|_| self.queue_full())?;
+        let mut places = self.places.clone().try_acquire_many_owned(wanted).map_err(|_| self.queue_full())?;
         let mut waiting = Vec::with_capacity(count);
         for signed in transactions {
             let Some(place) = places.split(1) else { return Err(self.queue_full()) };

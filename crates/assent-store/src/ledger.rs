@@ -87,13 +87,7 @@ impl LedgerStore {
     /// The commit seam: one group, its encoded log record and the signature over its receipts, atomic, and on disk before it
     /// answers.
     #[must_use]
-    pub fn commit(
-        &self,
-        epoch: u64,
-        expected_position: u64,
-        record: &[u8],
-        signature: &[u8; 64],
-    ) -> Commit {
+    pub fn commit(&self, epoch: u64, expected_position: u64, record: &[u8], signature: &[u8; 64]) -> Commit {
         let fence = || -> Result<Option<Commit>, StoreError> {
             let (newest, position) = (self.epoch()?, self.log_end()?);
             let fenced = newest != epoch || position != expected_position;

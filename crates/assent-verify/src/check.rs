@@ -441,8 +441,7 @@ fn check_seals(
     manifest: &GenesisManifest,
     chain_id: ChainId,
 ) -> Result<Vec<base::Anchor>, CheckError> {
-    let anchors =
-        base::read_seals(manifest.first_anchor, &chain.transactions).map_err(CheckError::Seals)?;
+    let anchors = base::read_seals(manifest.first_anchor, &chain.transactions).map_err(CheckError::Seals)?;
     let mut previous = 0;
     for (index, anchor) in anchors.iter().enumerate() {
         if anchor.payload.chain_tag != chain_id.tag() {

@@ -173,11 +173,9 @@ fn human(answer: &Answer) -> String {
     lines.push(String::new());
     let [steps, proves, does_not_prove, trusted] = &answer.sections;
     lines.extend(steps.iter().map(|step| format!("  ok  {step}")));
-    for (title, sentences) in [
-        ("This file PROVES", proves),
-        ("It DOES NOT PROVE", does_not_prove),
-        ("TRUSTED were", trusted),
-    ] {
+    for (title, sentences) in
+        [("This file PROVES", proves), ("It DOES NOT PROVE", does_not_prove), ("TRUSTED were", trusted)]
+    {
         lines.push(format!("\n{title}"));
         lines.extend(sentences.iter().map(|sentence| format!("  {sentence}")));
     }

@@ -78,7 +78,9 @@ pub fn verify_consistency_file(bytes: &[u8], pins: &Pins) -> Result<Finding, Ver
          was changed, moved or taken away.",
         old.size, new.size, ledger.chain_id, old.size
     ));
-    finding.does_not_prove.push("What the batches contain, or that either checkpoint is anchored.".to_owned());
+    finding
+        .does_not_prove
+        .push("What the batches contain, or that either checkpoint is anchored.".to_owned());
     finding
         .trusted
         .push("The prover, for having executed the batches before it signed the checkpoints.".to_owned());

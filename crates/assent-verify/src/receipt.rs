@@ -69,7 +69,8 @@ pub fn verify_receipt(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError>
         utc(receipt.deadline_ms)
     ));
     finding.does_not_prove.push(
-        "That the promise was kept: a proof bundle shows that, and assent audit evidence the contrary.".to_owned(),
+        "That the promise was kept: a proof bundle shows that, and assent audit evidence the contrary."
+            .to_owned(),
     );
     finding.trusted.push("The sequencer, for everything in the receipt.".to_owned());
     finding.facts = serde_json::json!({

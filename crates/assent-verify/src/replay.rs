@@ -5,11 +5,7 @@
 //! may bring the right bytes. [`Divergence`]: header, log records and entries belong together under the sequencer's
 //! signature, and executing the records gives something else, or they break the rules. That is evidence against it.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    thread,
-};
+use std::{collections::HashMap, sync::Arc, thread};
 
 use assent_core::{
     ChainId, TransactionId,
@@ -195,9 +191,8 @@ impl Replayer {
         };
         let mut decoded = Vec::with_capacity(records.len());
         for record in records {
-            decoded.push(
-                self.machine.decode_record(record).map_err(|source| fault(record.position, source))?,
-            );
+            decoded
+                .push(self.machine.decode_record(record).map_err(|source| fault(record.position, source))?);
         }
         check_signatures(records, &decoded)?;
         let mut outputs = Vec::with_capacity(records.len());

@@ -117,7 +117,8 @@ fn each_contradiction_is_found_from_the_files_that_show_it() {
 fn where_nobody_lied_nothing_is_found() {
     let ours = History::new(0);
     let chain = ours.manifest.chain_id();
-    let mut files = vec![ours.manifest.encode(), export(&ours, 4, None), note(&ours, 1), note(&ours, 3), note(&ours, 4)];
+    let mut files =
+        vec![ours.manifest.encode(), export(&ours, 4, None), note(&ours, 1), note(&ours, 3), note(&ours, 4)];
     for (batch, index) in [(0, 0), (0, 2), (1, 0), (2, 1), (3, 0)] {
         files.push(kept(&ours, receipt(&ours, batch, index)));
         let sizes = [&[1][..], &[1, 3], &[1, 3], &[1, 3, 4]][batch];

@@ -264,7 +264,8 @@ fn the_corpus_of_files_is_what_the_cases_make() {
     for (number, Case(expect, how, file, pins)) in cases.iter().enumerate() {
         let name = format!("{number:03}-{expect}.assent");
         // Bitcoin Core prints hashes in reverse.
-        let printed = |hash: &[u8; 32]| hash.iter().rev().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let printed =
+            |hash: &[u8; 32]| hash.iter().rev().map(|byte| format!("{byte:02x}")).collect::<String>();
         index.push(serde_json::json!({
             "file": name,
             "how": how,
@@ -284,8 +285,15 @@ fn the_corpus_of_files_is_what_the_cases_make() {
             std::fs::write(folder.join(name), file).unwrap();
         }
     }
-    assert_eq!(std::fs::read_to_string(folder.join("index.json")).unwrap(), index, "ASSENT_BLESS=1 writes it anew");
+    assert_eq!(
+        std::fs::read_to_string(folder.join("index.json")).unwrap(),
+        index,
+        "ASSENT_BLESS=1 writes it anew"
+    );
     for (name, file) in &files {
-        assert!(std::fs::read(folder.join(name)).unwrap() == **file, "{name} is outdated; ASSENT_BLESS=1 writes it anew");
+        assert!(
+            std::fs::read(folder.join(name)).unwrap() == **file,
+            "{name} is outdated; ASSENT_BLESS=1 writes it anew"
+        );
     }
 }

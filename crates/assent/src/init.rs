@@ -95,11 +95,9 @@ async fn make(args: &InitArgs, dir: &LedgerDir) -> anyhow::Result<GenesisManifes
     }
     let [sequencer, prover, anchor] = keys.as_slice() else { bail!("three keys are made") };
     let funding = match base_url {
-        Some(url) => {
-            fund_on_regtest(&BitcoinRpc::new(url)?, &anchor.seed())
-                .await
-                .with_context(|| format!("the base chain at {} could not be asked for the first coins", shown(url)))?
-        }
+        Some(url) => fund_on_regtest(&BitcoinRpc::new(url)?, &anchor.seed()).await.with_context(|| {
+            format!("the base chain at {} could not be asked for the first coins", shown(url))
+        })?,
         None => fund_on_mock(dir, &anchor.seed()).await?,
     };
     given.insert("anchor.birthday_height", funding.birthday_height.to_string());

@@ -238,10 +238,7 @@ struct Signals {
 
 impl Signals {
     fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     async fn next(&mut self) -> &'static str {
@@ -319,7 +316,8 @@ impl Process {
                 }
                 // In one process with its sequencer, it follows that one.
                 let own = address.filter(|_| parts.sequencer).map(|address| format!("http://{address}"));
-                let config = prover_config(&self.dir, &self.settings, manifest, duties, base_url.as_deref(), own)?;
+                let config =
+                    prover_config(&self.dir, &self.settings, manifest, duties, base_url.as_deref(), own)?;
                 Some(Prover::open(config).context("the prover cannot start")?)
             }
             _ => None,
@@ -328,14 +326,15 @@ impl Process {
         let mut server = match listener {
             Some(listener) => {
                 let router =
-                    services(sequencer.as_ref().map(Sequencer::api), prover.as_ref().map(Prover::api)).await?;
+                    services(sequencer.as_ref().map(Sequencer::api), prover.as_ref().map(Prover::api))
+                        .await?;
                 Some(tokio::spawn(serve(listener, router, stopped.clone())))
             }
             None => None,
         };
         let mut proving = prover.map(|prover| {
             let stopped = stopped.clone();
-            tokio::spawn(async move { Ok(prover.run(stopped).await?) })
+            tokio::spawn(async move { Ok(Box::pin(prover.run(stopped)).await?) })
         });
         if let (Some(address), Some(manifest)) = (address, &self.manifest) {
             tracing::info!(chain = %manifest.chain_id(), "serving on http://{address}");
@@ -506,11 +505,7 @@ pub fn open_follower(dir: &LedgerDir, validator: bool) -> anyhow::Result<Prover>
 }
 
 /// Keeps the base blocks to cite up to date.
-async fn feed_base(
-    rpc: BitcoinRpc,
-    feed: Arc<RwLock<Vec<assent_core::batch::BaseBlock>>>,
-    poll: Duration,
-) {
+async fn feed_base(rpc: BitcoinRpc, feed: Arc<RwLock<Vec<assent_core::batch::BaseBlock>>>, poll: Duration) {
     let mut told = false;
     loop {
         match update_feed(&rpc, &feed, BASE_BLOCKS).await {
@@ -553,11 +548,7 @@ async fn services(sequencer: Option<SequencerApi>, prover: Option<ProverApi>) ->
     Ok(router)
 }
 
-async fn serve(
-    listener: TcpListener,
-    router: Router,
-    mut stop: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
+async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     let stopped = async move {
         // The sender is gone where the process is ending anyway.
         let _ = stop.wait_for(|stop| *stop).await;

@@ -88,49 +88,151 @@ const DAY_MS: u64 = 24 * 3_600_000;
 
 /// All settings, in the order in which they are shown.
 pub const SETTINGS: [Setting; 21] = [
-    setting("sequencer.listen", Address, "127.0.0.1:7420", &[Node, Sequencer],
-        "Where the sequencer, or a node with everything in it, serves gRPC"),
-    setting("sequencer.queue", Number(1, 65_536), "4096", &[Node, Sequencer],
-        "Submissions that may be under way at once; more are answered QUEUE_FULL, and streams wait"),
-    setting("seal.entries", Number(1, 65_536), "65536", &[Node, Sequencer],
-        "A batch is sealed at this many entries"),
-    setting("seal.bytes", Number(128 * 1024, 32 * 1024 * 1024), "33554432", &[Node, Sequencer],
-        "A batch is sealed at this many bytes of transactions"),
-    setting("seal.age_ms", Number(10, 7 * DAY_MS), "500", &[Node, Sequencer],
-        "A batch is sealed when its first entry is this old, in milliseconds"),
-    setting("retention.alarm_s", Number(1, 365 * 24 * 3600), "86400", &[Node, Sequencer],
-        "The log warns once a minute when a sealed batch has waited so long for the prover, in seconds"),
-    setting("retention.limit_s", Number(1, 365 * 24 * 3600), "259200", &[Node, Sequencer],
-        "Only revocations are sequenced when a sealed batch has waited so long for the prover, in seconds"),
-    setting("prover.listen", Address, "127.0.0.1:7422", &[Prover],
-        "Where the prover serves gRPC"),
-    setting("prover.sequencer", Url, "http://127.0.0.1:7420", &[Prover],
-        "The sequencer that the prover follows"),
-    setting("anchor.interval_ms", Number(100, 7 * DAY_MS), "10000", &[Node, Prover],
-        "Least time between two new anchors, in milliseconds"),
-    Setting { flag: Some("confirmations"), ..setting("anchor.confirmations", Number(1, 1_000), "6", &[Node, Prover, Validator],
-        "Blocks, from the anchor's on, at which an anchor counts as confirmed") },
+    setting(
+        "sequencer.listen",
+        Address,
+        "127.0.0.1:7420",
+        &[Node, Sequencer],
+        "Where the sequencer, or a node with everything in it, serves gRPC",
+    ),
+    setting(
+        "sequencer.queue",
+        Number(1, 65_536),
+        "4096",
+        &[Node, Sequencer],
+        "Submissions that may be under way at once; more are answered QUEUE_FULL, and streams wait",
+    ),
+    setting(
+        "seal.entries",
+        Number(1, 65_536),
+        "65536",
+        &[Node, Sequencer],
+        "A batch is sealed at this many entries",
+    ),
+    setting(
+        "seal.bytes",
+        Number(128 * 1024, 32 * 1024 * 1024),
+        "33554432",
+        &[Node, Sequencer],
+        "A batch is sealed at this many bytes of transactions",
+    ),
+    setting(
+        "seal.age_ms",
+        Number(10, 7 * DAY_MS),
+        "500",
+        &[Node, Sequencer],
+        "A batch is sealed when its first entry is this old, in milliseconds",
+    ),
+    setting(
+        "retention.alarm_s",
+        Number(1, 365 * 24 * 3600),
+        "86400",
+        &[Node, Sequencer],
+        "The log warns once a minute when a sealed batch has waited so long for the prover, in seconds",
+    ),
+    setting(
+        "retention.limit_s",
+        Number(1, 365 * 24 * 3600),
+        "259200",
+        &[Node, Sequencer],
+        "Only revocations are sequenced when a sealed batch has waited so long for the prover, in seconds",
+    ),
+    setting("prover.listen", Address, "127.0.0.1:7422", &[Prover], "Where the prover serves gRPC"),
+    setting(
+        "prover.sequencer",
+        Url,
+        "http://127.0.0.1:7420",
+        &[Prover],
+        "The sequencer that the prover follows",
+    ),
+    setting(
+        "anchor.interval_ms",
+        Number(100, 7 * DAY_MS),
+        "10000",
+        &[Node, Prover],
+        "Least time between two new anchors, in milliseconds",
+    ),
+    Setting {
+        flag: Some("confirmations"),
+        ..setting(
+            "anchor.confirmations",
+            Number(1, 1_000),
+            "6",
+            &[Node, Prover, Validator],
+            "Blocks, from the anchor's on, at which an anchor counts as confirmed",
+        )
+    },
     // 1 sat/vB is the least that nodes relay; 1,000 sat/vB has been paid by mistake only.
-    setting("anchor.max_fee_rate", Number(1_000, 1_000_000), "100000", &[Node, Prover],
-        "Highest fee rate that is ever paid, in satoshi for 1,000 virtual bytes"),
-    setting("anchor.birthday_height", Number(0, 0xffff_ffff), "0", &[Node, Prover, Validator],
-        "Height of the base chain below which there is nothing of this ledger; init writes it down"),
-    setting("validator.listen", Address, "127.0.0.1:7423", &[Validator],
-        "Where a validator serves gRPC"),
-    setting("validator.sequencer", Url, "http://127.0.0.1:7420", &[Validator],
-        "The sequencer that the validator follows"),
-    setting("validator.prover", Url, "http://127.0.0.1:7422", &[Validator],
-        "The prover whose checkpoints the validator compares; empty: none"),
-    Setting { flag: Some("mock-listen"), ..setting("mockchain.listen", Address, "127.0.0.1:7421", &[Node, Mockchain],
-        "Where the mock base chain serves JSON-RPC") },
-    Setting { flag: Some("block-interval-ms"), ..setting("mockchain.block_interval_ms", Number(50, DAY_MS), "5000", &[Node, Mockchain],
-        "How often the mock base chain mines a block, in milliseconds") },
-    setting("base.url", Url, "", &[Node, Sequencer, Prover, Validator],
-        "The base chain's JSON-RPC, as http://user:password@host:port; empty: this folder's mock base chain, if it has one"),
-    setting("base.poll_ms", Number(50, 600_000), "500", &[Node, Sequencer],
-        "How often the sequencer asks for blocks to cite, in milliseconds"),
-    setting("insecure", Switch, "false", &[Node, Sequencer, Prover, Validator, Mockchain],
-        "Listen on other than loopback addresses, WITHOUT encryption and access control: for networks that you trust"),
+    setting(
+        "anchor.max_fee_rate",
+        Number(1_000, 1_000_000),
+        "100000",
+        &[Node, Prover],
+        "Highest fee rate that is ever paid, in satoshi for 1,000 virtual bytes",
+    ),
+    setting(
+        "anchor.birthday_height",
+        Number(0, 0xffff_ffff),
+        "0",
+        &[Node, Prover, Validator],
+        "Height of the base chain below which there is nothing of this ledger; init writes it down",
+    ),
+    setting("validator.listen", Address, "127.0.0.1:7423", &[Validator], "Where a validator serves gRPC"),
+    setting(
+        "validator.sequencer",
+        Url,
+        "http://127.0.0.1:7420",
+        &[Validator],
+        "The sequencer that the validator follows",
+    ),
+    setting(
+        "validator.prover",
+        Url,
+        "http://127.0.0.1:7422",
+        &[Validator],
+        "The prover whose checkpoints the validator compares; empty: none",
+    ),
+    Setting {
+        flag: Some("mock-listen"),
+        ..setting(
+            "mockchain.listen",
+            Address,
+            "127.0.0.1:7421",
+            &[Node, Mockchain],
+            "Where the mock base chain serves JSON-RPC",
+        )
+    },
+    Setting {
+        flag: Some("block-interval-ms"),
+        ..setting(
+            "mockchain.block_interval_ms",
+            Number(50, DAY_MS),
+            "5000",
+            &[Node, Mockchain],
+            "How often the mock base chain mines a block, in milliseconds",
+        )
+    },
+    setting(
+        "base.url",
+        Url,
+        "",
+        &[Node, Sequencer, Prover, Validator],
+        "The base chain's JSON-RPC, as http://user:password@host:port; empty: this folder's mock base chain, if it has one",
+    ),
+    setting(
+        "base.poll_ms",
+        Number(50, 600_000),
+        "500",
+        &[Node, Sequencer],
+        "How often the sequencer asks for blocks to cite, in milliseconds",
+    ),
+    setting(
+        "insecure",
+        Switch,
+        "false",
+        &[Node, Sequencer, Prover, Validator, Mockchain],
+        "Listen on other than loopback addresses, WITHOUT encryption and access control: for networks that you trust",
+    ),
 ];
 
 const fn setting(
@@ -191,10 +293,7 @@ impl Setting {
                 value.is_empty() || value.starts_with("http://"),
                 "expected a URL such as http://127.0.0.1:7420, found {value:?}"
             ),
-            Switch => ensure!(
-                ["true", "false"].contains(&value),
-                "expected true or false, found {value:?}"
-            ),
+            Switch => ensure!(["true", "false"].contains(&value), "expected true or false, found {value:?}"),
         }
         Ok(())
     }
@@ -241,7 +340,9 @@ impl<const ROLE: u8> Args for Flags<ROLE> {
                 Number(..) => arg.value_name("NUMBER"),
                 Address => arg.value_name("ADDRESS"),
                 Url => arg.value_name("URL"),
-                Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL"),
+                Switch => {
+                    arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL")
+                }
             };
             command = command.arg(arg);
         }
@@ -300,7 +401,8 @@ pub struct Settings(BTreeMap<&'static str, (String, Origin)>);
 
 impl Settings {
     fn defaults() -> Self {
-        let values = SETTINGS.iter().map(|setting| (setting.key, (setting.default.to_owned(), Origin::Default)));
+        let values =
+            SETTINGS.iter().map(|setting| (setting.key, (setting.default.to_owned(), Origin::Default)));
         Self(values.collect())
     }
 
@@ -478,7 +580,8 @@ mod tests {
     fn what_init_writes_is_read_back_and_a_password_is_not_shown() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
-        let given: BTreeMap<_, _> = SETTINGS.iter().map(|setting| (setting.key, setting.default.to_owned())).collect();
+        let given: BTreeMap<_, _> =
+            SETTINGS.iter().map(|setting| (setting.key, setting.default.to_owned())).collect();
         std::fs::write(&path, file_with(&given)).unwrap();
         let mut settings = Settings::defaults();
         settings.read_file(&path).unwrap();

@@ -31,7 +31,8 @@ struct Verdict {
     caveat: Option<String>,
 }
 
-const RECEIPT_KEPT: &str = "a receipt's entry is sealed at the receipt's sequence, in the receipt's batch, by its deadline";
+const RECEIPT_KEPT: &str =
+    "a receipt's entry is sealed at the receipt's sequence, in the receipt's batch, by its deadline";
 const ONE_RECEIPT: &str = "one transaction gets one receipt, and one sequence goes to one transaction";
 const ONE_HISTORY: &str = "one number is given to one batch";
 const EXECUTION: &str = "entries, header and effects follow from the log records by the ledger's rules";
@@ -56,7 +57,9 @@ pub fn verify_evidence(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError
     finding.proves.extend(verdict.proves);
     finding.does_not_prove.push("Why: a fault of a program or a disk signs as readily as malice.".to_owned());
     finding.does_not_prove.extend(verdict.caveat);
-    finding.trusted.push("Nobody but you, for the chain id: the statements are signed by the accused.".to_owned());
+    finding
+        .trusted
+        .push("Nobody but you, for the chain id: the statements are signed by the accused.".to_owned());
     finding.facts = json!({
         "evidence": evidence.accusation.name(),
         "against": verdict.against,
@@ -277,7 +280,9 @@ fn wrong_execution(
             checkpoint.size,
             endorsed.claim.describe()
         ));
-        verdict.proves.push(format!("The prover vouched for it all the same. Its promise: {EXECUTED_AGAIN}."));
+        verdict
+            .proves
+            .push(format!("The prover vouched for it all the same. Its promise: {EXECUTED_AGAIN}."));
     }
     Ok(verdict)
 }
@@ -305,8 +310,8 @@ fn rewritten(accusation: &Accusation, ledger: &Ledger, pins: &Pins) -> Result<Ve
         }
         Accusation::HistoryRewritten { old, new, path } => {
             let (one, other) = (old.open(ledger, pins)?, new.open(ledger, pins)?);
-            let (old_root, new_root) = roots_from_consistency_path(one.size, other.size, path)
-                .map_err(CheckError::Consistency)?;
+            let (old_root, new_root) =
+                roots_from_consistency_path(one.size, other.size, path).map_err(CheckError::Consistency)?;
             if new_root != other.root {
                 return Err(CheckError::Consistency(assent_merkle::ConsistencyError::NewRootMismatch));
             }
@@ -374,8 +379,8 @@ fn wrong_record(
         "batch header: signed by the sequencer".to_owned(),
     ];
     // Layout 0x1c: type, version, header hash, state root, tree kind.
-    let of_this_header = record.record.get(2..34) == Some(&opened.hash()[..])
-        && record.record.len() == BatchRecord::BYTES;
+    let of_this_header =
+        record.record.get(2..34) == Some(&opened.hash()[..]) && record.record.len() == BatchRecord::BYTES;
     let proves = if of_this_header {
         format!(
             "Its record of batch {number} names the right header and a state root that does not follow: {}.",
@@ -418,11 +423,7 @@ fn wrong_root(
         history.append(BatchRecord::without_state(previous).leaf_hash());
     }
     // The last signature covers all: each header names the hash of the one before it.
-    ledger
-        .manifest
-        .sequencer_key
-        .verify(&previous, signature)
-        .map_err(CheckError::HeaderSignature)?;
+    ledger.manifest.sequencer_key.verify(&previous, signature).map_err(CheckError::HeaderSignature)?;
     if history.root() == checkpoint.root {
         return Err(CheckError::NoContradiction("the root follows from the headers"));
     }

@@ -51,7 +51,9 @@ pub enum StatementError {
     #[error("this is evidence already; check it with assent verify")]
     Evidence,
     /// No manifest.
-    #[error("no file says which ledger this is about: add its manifest.bin, a proof bundle or exported batches")]
+    #[error(
+        "no file says which ledger this is about: add its manifest.bin, a proof bundle or exported batches"
+    )]
     NoManifest,
     /// Two manifests.
     #[error("the files are of different ledgers")]
@@ -274,7 +276,8 @@ impl Statements {
             match replayer.apply(&state, batch) {
                 Ok(replayed) => replayed.sealed().into_iter().for_each(|sealed| state.apply(sealed)),
                 Err(ReplayError::Divergence(_)) => {
-                    let batches = self.batches.range(..=number).map(|(_, batch)| encode_batch(batch)).collect();
+                    let batches =
+                        self.batches.range(..=number).map(|(_, batch)| encode_batch(batch)).collect();
                     return Some(Accusation::WrongExecution {
                         batches,
                         endorsed: opened.endorsement(*number, &batch.header),
@@ -414,7 +417,8 @@ impl<'a> Opened<'a> {
                     accusations.push(Accusation::SealedWithout { receipt: promised(), header: header() });
                     break;
                 }
-                if holds && let Some((entry, path)) = statements.entry_of(&header(), opened, sequence)
+                if holds
+                    && let Some((entry, path)) = statements.entry_of(&header(), opened, sequence)
                     && entry != receipt.entry.encode()
                 {
                     let (receipt, header) = (promised(), header());
@@ -443,12 +447,14 @@ impl<'a> Opened<'a> {
             .claims
             .iter()
             .filter(|(_, checkpoint)| (1..=self.leaves.len() as u64).contains(&checkpoint.size))
-            .partition(|(_, checkpoint)| prover.root(checkpoint.size).is_ok_and(|root| root == checkpoint.root));
+            .partition(|(_, checkpoint)| {
+                prover.root(checkpoint.size).is_ok_and(|root| root == checkpoint.root)
+            });
         for (claim, checkpoint) in wrong {
             // The prover's own later word is better than the sequencer's headers, which another header could answer.
             let later = right.iter().find(|(_, later)| later.size > checkpoint.size);
-            let path = later
-                .and_then(|(_, later)| prover.full_consistency_path(checkpoint.size, later.size).ok());
+            let path =
+                later.and_then(|(_, later)| prover.full_consistency_path(checkpoint.size, later.size).ok());
             let claim = (*claim).clone();
             if let (Some((new, _)), Some(path)) = (later, path) {
                 accusations.push(Accusation::HistoryRewritten { old: claim, new: (*new).clone(), path });
@@ -470,8 +476,8 @@ impl<'a> Opened<'a> {
             }
             let mut headers = self.headers.iter().filter(|(_, header)| header.number == *number).peekable();
             let Some((header, _)) = headers.peek().copied() else { continue };
-            let follows =
-                headers.any(|(_, header)| BatchRecord::without_state(header.hash()).encode() == record.record);
+            let follows = headers
+                .any(|(_, header)| BatchRecord::without_state(header.hash()).encode() == record.record);
             if !follows {
                 let (record, header) = ((*record).clone(), (*header).clone());
                 accusations.push(Accusation::WrongRecord { number: *number, record, header });

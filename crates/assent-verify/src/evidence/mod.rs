@@ -226,10 +226,9 @@ fn read(d: &mut Decoder<'_>) -> Result<Accusation, DecodeError> {
             entry: d.fixed("entry", ENTRY_BYTES)?.to_vec(),
             path: read_path(d, "entry path")?,
         },
-        2 => Accusation::ReceiptsContradict {
-            first: SignedReceipt::read(d)?,
-            second: SignedReceipt::read(d)?,
-        },
+        2 => {
+            Accusation::ReceiptsContradict { first: SignedReceipt::read(d)?, second: SignedReceipt::read(d)? }
+        }
         3 => Accusation::HeadersContradict { first: SignedHeader::read(d)?, second: SignedHeader::read(d)? },
         4 => Accusation::BatchContradictsReceipt {
             receipt: SignedReceipt::read(d)?,

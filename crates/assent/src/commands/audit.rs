@@ -9,9 +9,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use assent_client::{Client, ClientError};
-use assent_core::{
-    ChainId, TransactionId, batch::BatchRecord, machine::Cursor, note::Checkpoint,
-};
+use assent_core::{ChainId, TransactionId, batch::BatchRecord, machine::Cursor, note::Checkpoint};
 use assent_merkle::tiles::TileWriter;
 use assent_verify::{
     ConsistencyFile, Pins,
@@ -195,7 +193,13 @@ async fn checkpoint(path: &Path, args: &ClientArgs) -> anyhow::Result<Outcome> {
     files::write_whole(path, note.as_bytes())?;
     output::print(
         args.json,
-        || format!("Wrote {}: checkpoint over {} batches, signature checked", path.display(), checkpoint.size),
+        || {
+            format!(
+                "Wrote {}: checkpoint over {} batches, signature checked",
+                path.display(),
+                checkpoint.size
+            )
+        },
         || json!({"file": path.display().to_string(), "size": checkpoint.size, "root": hex::encode(checkpoint.root)}),
     );
     Ok(Outcome::Done)
@@ -218,8 +222,8 @@ async fn consistency(old: &str, new: &str, path: &Path, args: &ClientArgs) -> an
     let mut notes = Vec::new();
     for which in [old, new] {
         let note = find_checkpoint(&client, which).await?;
-        let checkpoint =
-            open_checkpoint(&client, &note).with_context(|| format!("the checkpoint {which} does not hold"))?;
+        let checkpoint = open_checkpoint(&client, &note)
+            .with_context(|| format!("the checkpoint {which} does not hold"))?;
         notes.push((note, checkpoint));
     }
     notes.sort_by_key(|(_, checkpoint)| checkpoint.size);
@@ -317,12 +321,17 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<Outcome> {
     let checked = match (checkpoint, root) {
         (None, _) => "no checkpoint of the prover was there to compare".to_owned(),
         (Some(checkpoint), None) => {
-            format!("the prover's checkpoint is over {} batches, more than are here: not compared", checkpoint.size)
+            format!(
+                "the prover's checkpoint is over {} batches, more than are here: not compared",
+                checkpoint.size
+            )
         }
         (Some(checkpoint), Some(root)) if root == checkpoint.root => {
             format!("the prover's checkpoint over {} batches follows from them", checkpoint.size)
         }
-        (Some(checkpoint), Some(_)) => format!("the prover's checkpoint over {} batches is WRONG", checkpoint.size),
+        (Some(checkpoint), Some(_)) => {
+            format!("the prover's checkpoint over {} batches is WRONG", checkpoint.size)
+        }
     };
     // Receipts, checkpoints and bundles against what was executed.
     statements.add_manifest(manifest.encode());
@@ -343,7 +352,10 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<Outcome> {
                  headers and their chain are right\n  {checked}"
             )];
             if !args.with.is_empty() {
-                lines.push(format!("  {} receipt(s) and {} root(s) from files contradict nothing", compared[0], compared[2]));
+                lines.push(format!(
+                    "  {} receipt(s) and {} root(s) from files contradict nothing",
+                    compared[0], compared[2]
+                ));
             }
             lines.extend(found.ignored.iter().map(|ignored| format!("  left aside: {ignored}")));
             lines.join("\n")
@@ -437,8 +449,7 @@ fn evidence(args: &EvidenceArgs) -> anyhow::Result<Outcome> {
     output::progress_done(args.json);
     ignored.extend(found.ignored);
     if !found.evidence.is_empty() {
-        return write_evidence(&found.evidence, &ignored, &args.output, args.json)
-            .map(|_| Outcome::Done);
+        return write_evidence(&found.evidence, &ignored, &args.output, args.json).map(|_| Outcome::Done);
     }
     let [receipts, headers, roots, records] = found.compared;
     output::print(

@@ -77,7 +77,10 @@ impl Rate {
     pub fn show(&self, what: &str, batches: u64, of: u64, entries: u64) {
         output::progress(
             self.json,
-            &format!("{what}: batch {batches} of {of}, {entries} entries, {:.0} entries a second", self.of(entries)),
+            &format!(
+                "{what}: batch {batches} of {of}, {entries} entries, {:.0} entries a second",
+                self.of(entries)
+            ),
         );
     }
 
@@ -136,7 +139,11 @@ async fn export(dir: &Path, args: &ClientArgs) -> anyhow::Result<Outcome> {
                  assent audit replay {} --chain {}",
                 count.saturating_sub(1),
                 dir.display(),
-                if checkpoint.is_empty() { ", without a checkpoint: the prover did not give one" } else { "" },
+                if checkpoint.is_empty() {
+                    ", without a checkpoint: the prover did not give one"
+                } else {
+                    ""
+                },
                 dir.display(),
                 client.chain_id()
             )
@@ -156,7 +163,11 @@ async fn import(
     ensure!(from.is_dir(), "{} is no folder", from.display());
     let mut source = Source::open(&from.display().to_string(), chain).await?;
     if validator && !dir.manifest_path().exists() {
-        ensure!(chain.is_some(), "{} has no manifest.bin; say with --chain which ledger you mean", dir.0.display());
+        ensure!(
+            chain.is_some(),
+            "{} has no manifest.bin; say with --chain which ledger you mean",
+            dir.0.display()
+        );
         files::make_private_dir(&dir.0)?;
         files::write_whole(&dir.chain_id_path(), format!("{}\n", source.chain_id()).as_bytes())?;
         files::write_whole(&dir.manifest_path(), &source.manifest().encode())?;

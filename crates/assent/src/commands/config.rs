@@ -35,7 +35,8 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
     output::print(
         args.json,
         || {
-            let from = if path.exists() { "is" } else { "does not exist, so defaults are shown; it would be" };
+            let from =
+                if path.exists() { "is" } else { "does not exist, so defaults are shown; it would be" };
             let mut lines = vec![format!(
                 "The file {from} {}. A variable overrides the file, a flag overrides both.",
                 path.display()

@@ -21,6 +21,7 @@ pub fn file_name(first: u64) -> String {
 }
 
 /// Batches from the first one on, as many as there were when it was opened.
+#[allow(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum Source {
     /// A sequencer.
     Stream {
@@ -108,7 +109,11 @@ impl Source {
         let manifest = first.manifest.clone();
         let mut next = 0;
         for (path, file) in &found {
-            ensure!(file.manifest == manifest, "{} is of another ledger than the files before it", path.display());
+            ensure!(
+                file.manifest == manifest,
+                "{} is of another ledger than the files before it",
+                path.display()
+            );
             ensure!(
                 file.first == next,
                 "{} begins with batch {}, but batch {next} follows: a file is missing or there twice",
@@ -121,7 +126,8 @@ impl Source {
         if let Some(pinned) = chain.filter(|pinned| *pinned != chain_found) {
             bail!("{} holds batches of chain {chain_found}, not {pinned}", dir.display());
         }
-        let decoded = GenesisManifest::decode(&manifest).context("the manifest in the files cannot be read")?;
+        let decoded =
+            GenesisManifest::decode(&manifest).context("the manifest in the files cannot be read")?;
         let mut files: Vec<PathBuf> = found.into_iter().map(|(path, _)| path).collect();
         files.reverse();
         Ok(Self::Files {

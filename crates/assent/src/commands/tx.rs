@@ -170,7 +170,8 @@ pub async fn run(command: TxCommand) -> anyhow::Result<Outcome> {
         TxCommand::Receipt { id, output: path, client } => {
             let connected = client.connect().await?;
             let (sequenced, _, _) = connected.transaction(id).await?;
-            let file = ReceiptFile { manifest: connected.manifest().encode(), receipt: sequenced.signed.clone() };
+            let file =
+                ReceiptFile { manifest: connected.manifest().encode(), receipt: sequenced.signed.clone() };
             files::write_whole(&path, &file.encode())?;
             output::print(
                 client.json,
