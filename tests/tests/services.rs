@@ -66,7 +66,7 @@ fn malformed_submissions_get_a_reason_and_are_not_sequenced() {
         let empty = raw(&ledger).await.submit(proto::SubmitRequest { transaction: None }).await.unwrap_err();
         assert_eq!(errors::reason_of(&empty).as_deref(), Some("FIELD_INVALID"));
         // Beyond any message that is read at all.
-        let huge = refuse(&ledger, with_body(vec![0; 1 << 20])).await;
+        let huge = refuse(&ledger, with_body(vec![0; 5 << 20])).await;
         assert_eq!(huge.code(), Code::OutOfRange, "{huge:?}");
 
         // Refused by the rules: signed, checked by the SDK.

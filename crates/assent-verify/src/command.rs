@@ -164,7 +164,9 @@ pub fn printable(text: &str) -> String {
 }
 
 fn human(answer: &Answer) -> String {
+    let is_evidence = answer.json["kind"] == "evidence";
     let mut lines = vec![match answer.status {
+        Status::Verified if is_evidence => "VERIFIED: the evidence holds".to_owned(),
         Status::Verified => "VERIFIED".to_owned(),
         Status::ConsistentNotPinned => {
             "CONSISTENT, NOT PINNED: every check holds, but for a ledger that nobody vouches for".to_owned()

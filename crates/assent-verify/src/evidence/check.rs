@@ -59,7 +59,7 @@ pub fn verify_evidence(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError
     finding.does_not_prove.extend(verdict.caveat);
     finding
         .trusted
-        .push("Nobody but you, for the chain id: the statements are signed by the accused.".to_owned());
+        .push("Nobody else: the statements are signed by the accused.".to_owned());
     finding.facts = json!({
         "evidence": evidence.accusation.name(),
         "against": verdict.against,
