@@ -814,6 +814,7 @@ def file_cases() -> Iterator[Case]:
     roots = evidence(layouts.RootsContradict(claim(3), anchored(3, sha256(b"x"))))
     block = base.shown(base.double_sha256(anchored(3, sha256(b"x")).headers[0]))
     pinned = {"chain": CHAIN.hex()}
+    yield Case("anchor-not-pinned", roots, "anchor-not-pinned", pinned)
     yield Case("pinned-block", roots, VERIFIED, {**pinned, "base_block": block})
     yield Case("pinned-other-block", roots, "pinned-block", {**pinned, "base_block": "00" * 32})
     yield Case("least-work", roots, VERIFIED, {**pinned, "least_work": "2"})
@@ -830,7 +831,8 @@ def cases() -> Iterator[Case]:
             yield Case(name, data, expect)
     for make in (kinds_1_to_5, kind_6, kinds_7_to_11):
         for name, statements, expect in make():
-            yield Case(f"evidence-{name}", evidence(statements), expect)
+            # Anchors count under a pin only; the other statements do not look at it.
+            yield Case(f"evidence-{name}", evidence(statements), expect, {"chain": CHAIN.hex(), "least_work": "1"})
 
 
 def main() -> None:

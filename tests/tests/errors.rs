@@ -295,12 +295,28 @@ fn full_queue(runtime: &tokio::runtime::Runtime, provoked: &mut Provoked) {
     stack.wait(Role::Sequencer);
     runtime.block_on(async {
         let ledger = Ledger::of(&stack).await;
+        // More than ever find a place: no reason to try again.
         let transactions = (0..2).map(|n| ledger.client.sign(&key(n), open_account()).unwrap()).collect();
         let many = proto::SubmitManyRequest { transactions };
         let status = ledger.sequencer.clone().submit_many(many).await.unwrap_err();
-        provoked.error("QUEUE_FULL", Code::ResourceExhausted, &status);
+        provoked.error("TOO_MANY_TRANSACTIONS", Code::InvalidArgument, &status);
+        // Many side by side, until one finds the queue full.
+        let mut full = None;
+        while full.is_none() {
+            let calls: Vec<_> = (0..32)
+                .map(|n| {
+                    let mut sequencer = ledger.sequencer.clone();
+                    let transaction = Some(ledger.client.sign(&key(n), open_account()).unwrap());
+                    tokio::spawn(async move { sequencer.submit(proto::SubmitRequest { transaction }).await })
+                })
+                .collect();
+            for call in calls {
+                full = call.await.unwrap().err().or(full);
+            }
+        }
+        provoked.error("QUEUE_FULL", Code::ResourceExhausted, &full.unwrap());
         // One finds its place, and a stream waits for it.
-        assert!(matches!(ledger.act(&key(1), open_account()).await, Submitted::Sequenced(_)));
+        assert!(matches!(ledger.act(&key(99), open_account()).await, Submitted::Sequenced(_)));
     });
 }
 

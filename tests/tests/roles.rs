@@ -199,8 +199,9 @@ fn settings_come_from_the_file_the_environment_and_flags_and_errors_name_the_pla
     let _ = run(&[("ASSENT_SEAL_AGE_MS", "soon")], &[])
         .exits(1)
         .says("seal.age_ms from ASSENT_SEAL_AGE_MS: expected a number");
+    assert_eq!(value(&[("ASSENT_SEAL_AGE_MS", "")], &[]), pair("200", config.to_str().unwrap()));
     let _ = run(&[("ASSENT_SEAL_AGE", "1")], &[])
-        .exits(1)
+        .exits(0)
         .says("no setting for the environment variable ASSENT_SEAL_AGE");
     let _ = run(&[], &["--seal-age-ms", "1"]).exits(1).says("seal.age_ms from --seal-age-ms: expected 10 to");
     let _ = run(&[], &["--retention-limit-s", "5"]).exits(1).says("the alarm would come too late");
@@ -216,6 +217,12 @@ fn settings_come_from_the_file_the_environment_and_flags_and_errors_name_the_pla
     std::fs::write(&config, "[base]\nurl = \"http://me:secret@host:1\"\n").unwrap();
     let shown = run(&[], &[]).exits(0).says("http://me:***@host:1");
     assert!(!shown.out.contains("secret"));
+    // A password is in no message either.
+    for text in ["[base]\nurl = \"ftp://me:secret@host\"\n", "[base]\nurl = \"http://me:secret@host\n"] {
+        std::fs::write(&config, text).unwrap();
+        let refused = run(&[], &[]).exits(1);
+        assert!(!refused.err.contains("secret"), "{refused:?}");
+    }
 }
 
 #[test]

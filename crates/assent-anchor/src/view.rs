@@ -90,6 +90,14 @@ impl AnchorView {
         self.seen().seals.iter().skip(index).map(|seal| (seal.size, seal.root)).collect()
     }
 
+    /// The same, of seals at least so many blocks deep.
+    #[must_use]
+    pub fn confirmed_from(&self, index: usize, depth: u32) -> Vec<(u64, Hash)> {
+        let seen = self.seen();
+        let deep = |seal: &&SealRow| seen.tip_height.saturating_sub(seal.height) + 1 >= depth;
+        seen.seals.iter().skip(index).take_while(deep).map(|seal| (seal.size, seal.root)).collect()
+    }
+
     /// The number of seals on the branch, its height, and what the wallet can spend in satoshi.
     #[must_use]
     pub fn summary(&self) -> (u64, u32, u64) {

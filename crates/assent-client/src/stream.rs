@@ -204,10 +204,12 @@ impl Driver {
         let Some(transaction) = self.unanswered.pop_front() else {
             return Some(Ended::Again(Status::internal("an answer to nothing"), Duration::ZERO));
         };
-        self.last_answer = Instant::now();
         let id = TransactionId::of_body(&transaction.body);
         let result = self.client.check(id, result);
-        self.results.send(StreamItem { id, result }).await.is_err().then_some(Ended::Done)
+        let gone = self.results.send(StreamItem { id, result }).await.is_err();
+        // Waiting for whoever reads the results is no silence of the sequencer's.
+        self.last_answer = Instant::now();
+        gone.then_some(Ended::Done)
     }
 }
 

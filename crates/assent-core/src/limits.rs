@@ -39,5 +39,8 @@ pub const MAX_GROUP_TRANSACTIONS: usize = 4096;
 pub const MAX_BATCH_ENTRIES: u32 = 65_536;
 /// Bytes of transactions in one batch that a manifest may allow: a batch travels as one message.
 pub const MAX_BATCH_BYTES: u32 = 32 * 1024 * 1024;
+/// Latest time of a group, in milliseconds since 1970: the end of the year 9999, the last that ISO 8601 writes in four digits.
+/// No sum of a time and a limit overflows.
+pub const MAX_TIME_MS: u64 = 253_402_300_799_999;
 /// Bytes of a genesis manifest: its fixed fields and two short strings.
 pub const MAX_MANIFEST_BYTES: usize = 1024;

@@ -13,7 +13,7 @@ use crate::{
     ChainId, Hash, TransactionId,
     batch::{BaseBlock, BatchHeader, GroupStatement, Receipt, RefusalReason, effect_leaf},
     codec::{DecodeError, Decoder, Encoder, Layout},
-    execute,
+    execute, limits,
     log::{LogRecord, LoggedTransaction},
     manifest::GenesisManifest,
     outcome::Executed,
@@ -72,6 +72,8 @@ pub enum Fault {
         "time steps by {step} ms, more than {limit} ms, and neither the base chain nor the operator confirms it"
     )]
     TimeStep { step: u64, limit: u64 },
+    #[error("time {found} ms is after the year 9999")]
+    TimeTooLarge { found: u64 },
     #[error("base height {found} is below {newest}, which was cited before")]
     BaseHeightFell { newest: u32, found: u32 },
     #[error("the cited base block's median time {median_s} s is after the group's time {time_ms} ms")]
@@ -294,11 +296,14 @@ impl Machine {
     /// Whether a step of time is allowed: within the limit, or confirmed by the base chain's clock or the operator.
     ///
     /// # Errors
-    /// [`Fault::TimeFell`], [`Fault::TimeStep`].
+    /// [`Fault::TimeFell`], [`Fault::TimeTooLarge`], [`Fault::TimeStep`].
     pub fn check_time(&self, start: &GroupStart) -> Result<(), Fault> {
         let (previous, limit) = (self.cursor.time_ms, self.manifest.limits.max_time_step_ms);
         if start.time_ms < previous {
             return Err(Fault::TimeFell { previous, found: start.time_ms });
+        }
+        if start.time_ms > limits::MAX_TIME_MS {
+            return Err(Fault::TimeTooLarge { found: start.time_ms });
         }
         let step = start.time_ms - previous;
         let base_agrees = u64::from(start.base.median_time_s) * 1000 + limit >= start.time_ms;

@@ -77,7 +77,8 @@ fn compare_roots(shared: &Shared, from: usize) -> Result<usize, ProverError> {
     let batches = *shared.batches.borrow();
     // A reorganisation may have taken seals back; what replaces them is compared again.
     let mut next = from.min(shared.anchors.anchored_from(0).len());
-    for (size, root) in shared.anchors.anchored_from(next) {
+    // Only what is deep enough: the halt is for good, and a young branch may be gone tomorrow.
+    for (size, root) in shared.anchors.confirmed_from(next, shared.config.confirmations) {
         if size > batches {
             break;
         }

@@ -79,6 +79,15 @@ impl Watching {
         {
             compare(shared, &checkpoint, note)?;
         }
+        // The newest may be far ahead, now or for ever: then the one that ends where we are.
+        let own = *shared.batches.borrow();
+        if self.pending.is_some() && own > *shared.checkpointed.borrow() {
+            match fetch(shared, client, own).await {
+                Ok(Some((checkpoint, note))) => compare(shared, &checkpoint, note)?,
+                Ok(None) => {}
+                Err(problem) => return Ok(Err(problem)),
+            }
+        }
         // Bundles need the checkpoint of each anchor.
         let known = shared.anchors.anchored_from(0).len();
         self.anchors = self.anchors.min(known);
@@ -113,6 +122,12 @@ async fn fetch(
     let manifest = &shared.config.manifest;
     let checkpoint = Checkpoint::open(&note, &manifest.chain_id(), &manifest.prover_key)
         .map_err(|error| format!("it serves a checkpoint that it did not sign: {error}"))?;
+    if size != 0 && checkpoint.size != size {
+        return Err(format!(
+            "asked for the checkpoint over {size} batches, it sent one over {}",
+            checkpoint.size
+        ));
+    }
     Ok(Some((checkpoint, note)))
 }
 

@@ -6,6 +6,7 @@ use std::{
     sync::PoisonError,
 };
 
+use assent_core::codec::sha256;
 use assent_proto::v1 as proto;
 use assent_verify::batches::encode_batch;
 use assent_verify::{
@@ -36,7 +37,8 @@ struct HaltReport {
 
 const EXPLANATION: &str = "Something that the sequencer or the prover has signed is not what executing the log again \
                            gives. Whoever wrote this signs no checkpoint and vouches for none from here on, as long as \
-                           this file is beside its database. The evidence file convicts by itself: assent verify FILE.";
+                           this file is beside its database. The evidence file convicts by itself: assent verify FILE, with \
+                           --base-block where it rests on an anchor.";
 
 /// Where the report of a halt is written. As long as it is there, nothing is followed.
 pub(crate) fn report_path(database: &Path) -> PathBuf {
@@ -131,10 +133,9 @@ fn finish(
 }
 
 /// Evidence that does not hold when it is checked is worth nothing.
-fn checked(shared: &Shared, evidence: &Evidence) -> Result<Vec<u8>, String> {
+fn checked(evidence: &Evidence, pins: &Pins) -> Result<Vec<u8>, String> {
     let file = evidence.encode();
-    let pins = Pins { chain_id: Some(shared.config.manifest.chain_id()), ..Pins::default() };
-    match verify_evidence(&file, &pins) {
+    match verify_evidence(&file, pins) {
         Ok(_) => Ok(file),
         Err(error) => Err(format!("what was found does not hold: {error}")),
     }
@@ -163,13 +164,20 @@ fn wrong_execution(
         batches.push(encoded);
     }
     let manifest = shared.config.manifest.encode();
-    Ok(checked(shared, &Evidence { manifest, accusation: Accusation::WrongExecution { batches, endorsed } }))
+    let pins = Pins { chain_id: Some(shared.config.manifest.chain_id()), ..Pins::default() };
+    Ok(checked(&Evidence { manifest, accusation: Accusation::WrongExecution { batches, endorsed } }, &pins))
 }
 
 /// The strongest that our own history says against a root of the prover's.
 fn wrong_root(shared: &Shared, size: u64, claim: RootClaim) -> Result<Result<Vec<u8>, String>, ProverError> {
     let mut statements = Statements::default();
     statements.add_manifest(shared.config.manifest.encode());
+    // An anchor counts under the newest block of the base chain that we follow.
+    let base_block = match &claim {
+        RootClaim::Anchored(chain) => chain.headers.last().map(|header| sha256(&sha256(header))),
+        RootClaim::Signed(_) => None,
+    };
+    let pins = Pins { chain_id: Some(shared.config.manifest.chain_id()), base_block, ..Pins::default() };
     statements.add_claim("the prover's root", claim);
     if let Some((newest, note)) = shared.store.newest_checkpoint()? {
         statements.add_claim("a checkpoint that was right", RootClaim::Signed(note));
@@ -186,10 +194,10 @@ fn wrong_root(shared: &Shared, size: u64, claim: RootClaim) -> Result<Result<Vec
             statements.add_header("batch", header);
         }
     }
-    Ok(match statements.find(&Pins::default(), &mut |_, _| {}) {
+    Ok(match statements.find(&pins, &mut |_, _| {}) {
         Err(error) => Err(error.to_string()),
         Ok(found) => match found.evidence.first() {
-            Some(evidence) => checked(shared, evidence),
+            Some(evidence) => checked(evidence, &pins),
             None => Err(format!("nothing was found; left aside: {}", found.ignored.join("; "))),
         },
     })

@@ -1,7 +1,10 @@
 //! What the prover is known to have checkpointed, and how far the ledger may run ahead of it.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,12 +35,18 @@ pub(crate) struct Proven {
     batches: AtomicU64,
     /// Time of the oldest sealed batch that is not proven; 0 where there is none.
     since_ms: AtomicU64,
+    /// Held while either changes, so that a report and a seal do not cross.
+    changing: Mutex<()>,
 }
 
 impl Proven {
     pub(crate) fn open(store: &LedgerStore, retention: Retention, sealed: u64) -> Result<Self, StoreError> {
-        let proven =
-            Self { retention, batches: AtomicU64::new(store.proven_batches()?), since_ms: AtomicU64::new(0) };
+        let proven = Self {
+            retention,
+            batches: AtomicU64::new(store.proven_batches()?),
+            since_ms: AtomicU64::new(0),
+            changing: Mutex::new(()),
+        };
         proven.refresh(store, sealed)?;
         Ok(proven)
     }
@@ -62,6 +71,11 @@ impl Proven {
 
     /// A batch was sealed.
     pub(crate) fn sealed(&self, header: &BatchHeader) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // A report may have come first: it found the batch in the store.
+        if header.number < self.batches.load(Ordering::Acquire) {
+            return;
+        }
         // Only where nothing older waits.
         let _ = self.since_ms.compare_exchange(0, header.time_ms, Ordering::AcqRel, Ordering::Acquire);
     }
@@ -70,9 +84,11 @@ impl Proven {
     pub(crate) fn report(
         &self,
         store: &LedgerStore,
-        sealed: u64,
+        sealed: impl FnOnce() -> u64,
         checkpoint: &Checkpoint,
     ) -> Result<u64, StoreError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let sealed = sealed();
         if checkpoint.size <= sealed
             && self.batches.fetch_max(checkpoint.size, Ordering::AcqRel) < checkpoint.size
         {

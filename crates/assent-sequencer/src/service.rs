@@ -120,7 +120,8 @@ impl SequencerService for SequencerApi {
                 let checkpoint = Checkpoint::open(&note, &chain, key).map_err(|error| {
                     errors::field_error("CHECKPOINT_INVALID", "checkpoint", error.to_string())
                 })?;
-                let (view, sealed) = (&api.view, api.view.cursor().next_batch);
+                let view = &api.view;
+                let sealed = || view.cursor().next_batch;
                 view.proven.report(&view.store, sealed, &checkpoint).map_err(internal)
             })
             .await?;

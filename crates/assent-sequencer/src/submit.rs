@@ -151,8 +151,9 @@ impl SequencerApi {
         transactions: &[proto::SignedTransaction],
     ) -> Result<proto::SubmitManyResponse, Status> {
         let count = transactions.len();
-        if count == 0 || count > MAX_MANY {
-            let problem = format!("1 to {MAX_MANY} expected, found {count}");
+        let most = MAX_MANY.min(self.capacity);
+        if count == 0 || count > most {
+            let problem = format!("1 to {most} expected, found {count}");
             return Err(errors::field_error("TOO_MANY_TRANSACTIONS", "transactions", problem));
         }
         // All places at once: either everything is submitted, in order, or nothing.

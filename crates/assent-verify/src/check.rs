@@ -128,6 +128,10 @@ pub enum CheckError {
     NothingWrong,
     #[error("batch {batch}, not the last one, is the first that does not follow: {divergence}")]
     EarlierBatch { batch: u64, divergence: Box<Divergence> },
+    #[error(
+        "an anchor convicts only under a block or least work of the real base chain: give --base-block or --least-work"
+    )]
+    AnchorNotPinned,
     #[error("the statements in the file do not contradict each other: {0}")]
     NoContradiction(&'static str),
     #[error("the file's digest does not match: it was damaged after it was made")]
@@ -182,6 +186,7 @@ impl CheckError {
             Self::Batches(_) => "batches",
             Self::NothingWrong => "nothing-wrong",
             Self::EarlierBatch { .. } => "earlier-batch",
+            Self::AnchorNotPinned => "anchor-not-pinned",
             Self::NoContradiction(_) => "no-contradiction",
             Self::FileDigest => "file-digest",
         }

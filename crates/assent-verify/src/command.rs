@@ -64,6 +64,14 @@ pub struct VerifyArgs {
 #[derive(Clone, Copy, Debug)]
 pub struct Work(Hash);
 
+impl Work {
+    /// Big-endian.
+    #[must_use]
+    pub fn bytes(self) -> Hash {
+        self.0
+    }
+}
+
 impl FromStr for Work {
     type Err = String;
 
@@ -91,7 +99,7 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
     let limit = Kind::of(&bytes).map_or(MAX_OTHER_BYTES, Kind::limit);
     file.take(limit as u64 + 1 - bytes.len() as u64).read_to_end(&mut bytes)?;
     if bytes.len() > limit {
-        let found = std::fs::metadata(path).map_or(bytes.len() as u64, |data| data.len());
+        let found = std::fs::metadata(path).map_or(0, |data| data.len()).max(bytes.len() as u64);
         return Err(ReadError::TooLarge { limit, found });
     }
     Ok(bytes)

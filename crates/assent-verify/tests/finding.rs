@@ -13,7 +13,7 @@ use assent_verify::{
 mod fixture;
 
 use fixture::{
-    evidence::receipt,
+    evidence::{receipt, worked},
     ledger::{History, honest, pinned, prover, sequencer},
 };
 
@@ -40,10 +40,10 @@ fn found(files: &[Vec<u8>]) -> Vec<String> {
     for (index, file) in files.iter().enumerate() {
         statements.read(&format!("file {index}"), file).unwrap();
     }
-    let found = statements.find(&Pins::default(), &mut |_, _| {}).unwrap();
+    let found = statements.find(&worked(), &mut |_, _| {}).unwrap();
     assert!(found.ignored.is_empty(), "{:?}", found.ignored);
     let kind = |evidence: &assent_verify::evidence::Evidence| {
-        let finding = verify_evidence(&evidence.encode(), &pinned()).unwrap();
+        let finding = verify_evidence(&evidence.encode(), &worked()).unwrap();
         finding.facts["evidence"].as_str().unwrap().to_owned()
     };
     found.evidence.iter().map(kind).collect()
@@ -171,4 +171,38 @@ fn what_is_no_statement_is_refused_and_what_nobody_signed_is_left_aside() {
     other.nonce = [1; 32];
     statements.read("other", &other.encode()).unwrap();
     assert!(matches!(statements.find(&pinned(), &mut |_, _| {}), Err(StatementError::TwoLedgers)));
+}
+
+#[test]
+fn a_damaged_copy_hides_nothing_and_an_honest_prover_is_not_taken_for_the_one_who_forked() {
+    let (ours, theirs) = (History::new(0), History::new(1));
+    // A damaged copy of the first batch comes before the export that convicts.
+    let mut damaged = ours.batches[0].sent.clone();
+    damaged.log_records[0][60] ^= 1;
+    let mut wrong = ours.batches[2].sent.clone();
+    let mut header = BatchHeader::decode(&wrong.header).unwrap();
+    header.effects_root[0] ^= 1;
+    wrong.header = header.encode();
+    wrong.signature = sequencer().sign(&header.hash()).to_vec();
+    let mut statements = Statements::default();
+    let copy =
+        BatchesFile { manifest: ours.manifest.encode(), first: 0, batches: vec![encode_batch(&damaged)] };
+    statements.read("a", &copy.encode()).unwrap();
+    statements.read("b", &export(&ours, 3, Some(wrong))).unwrap();
+    let found = statements.find(&pinned(), &mut |_, _| {}).unwrap();
+    assert!(
+        found.evidence.iter().any(|evidence| evidence.accusation.name() == "wrong-execution"),
+        "{:?}",
+        found.ignored
+    );
+    assert!(found.ignored.iter().any(|ignored| ignored.starts_with("a copy of batch 0")));
+
+    // The sequencer signed two histories; the prover followed the second and is right.
+    let mut statements = Statements::default();
+    statements.read("a", &export(&ours, 3, None)).unwrap();
+    statements.read("b", &export(&theirs, 3, None)).unwrap();
+    statements.read("c", &note(&theirs, 3)).unwrap();
+    let found = statements.find(&pinned(), &mut |_, _| {}).unwrap();
+    let kinds: Vec<_> = found.evidence.iter().map(|evidence| evidence.accusation.name()).collect();
+    assert!(!kinds.is_empty() && kinds.iter().all(|kind| *kind == "headers-contradict"), "{kinds:?}");
 }

@@ -291,7 +291,7 @@ impl Setting {
             }
             Url => ensure!(
                 value.is_empty() || value.starts_with("http://"),
-                "expected a URL such as http://127.0.0.1:7420, found {value:?}"
+                "expected nothing, or a URL such as http://127.0.0.1:7420; the value is not shown, as it may hold a password"
             ),
             Switch => ensure!(["true", "false"].contains(&value), "expected true or false, found {value:?}"),
         }
@@ -414,7 +414,12 @@ impl Settings {
 
     fn read_file(&mut self, path: &Path) -> anyhow::Result<()> {
         let wrong = || format!("{} cannot be read", path.display());
-        let table: toml::Table = toml::from_str(&files::read_text(path)?).with_context(wrong)?;
+        let text = files::read_text(path)?;
+        let table: toml::Table = toml::from_str(&text).map_err(|error| {
+            // Without the line itself, which may hold a password.
+            let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count());
+            anyhow::anyhow!("{}: near line {line}: {}", wrong(), error.message())
+        })?;
         let mut flat = Vec::new();
         for (name, value) in table {
             match value {
@@ -443,12 +448,14 @@ impl Settings {
         for setting in &SETTINGS {
             let variable = setting.variable();
             match std::env::var(&variable) {
+                // An empty variable is what compose files make of one that is not set.
+                Ok(value) if value.is_empty() && !matches!(setting.form, Url) => {}
                 Ok(value) => self.set(setting, value, Origin::Environment(variable))?,
                 Err(std::env::VarError::NotPresent) => {}
                 Err(error) => bail!("{variable}: {error}"),
             }
         }
-        // A variable of a section that has no such setting is a spelling mistake.
+        // A variable of a section that has no such setting may be a spelling mistake.
         for (name, _) in std::env::vars_os() {
             let Some(name) = name.to_str() else { continue };
             let sections = SETTINGS.iter().filter_map(|setting| setting.key.split_once('.'));
@@ -456,7 +463,10 @@ impl Settings {
             if prefixes.any(|prefix| name.starts_with(&prefix))
                 && !SETTINGS.iter().any(|setting| setting.variable() == name)
             {
-                bail!("there is no setting for the environment variable {name}; assent config shows all");
+                // No error: orchestrators put variables of their own beside ours.
+                tracing::warn!(
+                    "there is no setting for the environment variable {name}; assent config shows all"
+                );
             }
         }
         Ok(())

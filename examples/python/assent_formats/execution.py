@@ -62,6 +62,9 @@ from .transaction import (
 MAX_ACTIVE_CONSENTS = 32
 COMBINING_RULE = 1
 
+# The end of the year 9999, in milliseconds.
+MAX_TIME = 253_402_300_799_999
+
 
 class RuleError(FormatError):
     """The rules refuse a transaction."""
@@ -157,6 +160,7 @@ class Ledger:
         rule(record.position == self.position, f"position {self.position} expected")
         before = last.time if last else manifest.created
         rule(record.time >= before, f"time {record.time} is before {before}")
+        rule(record.time <= MAX_TIME, f"time {record.time} is after the year 9999")
         rule(last is None or record.epoch >= last.epoch, f"epoch {record.epoch} is below that of the record before")
         rule(last is None or record.base_height >= last.base_height, "the base height falls")
         median = record.base_median_time * 1000

@@ -162,6 +162,9 @@ def check_claim(claim: RootClaim, context: Context) -> Root:
     if isinstance(claim, CheckpointClaim):
         return check_checkpoint(claim.checkpoint, context)
     assert isinstance(claim, AnchorChain)
+    # Anybody can mine an easy block: an anchor convicts under one of the real base chain only.
+    if context.pins.base_block is None and context.pins.least_work is None:
+        raise CheckError("anchor-not-pinned", "an anchor counts only where a base block or least work is pinned")
     last = check_seals(claim.anchors, context.manifest, context.chain_id)[-1]
     check_base(
         claim.headers, last.transaction.txid, claim.block_index, claim.block_path, context.manifest, context.pins

@@ -57,9 +57,13 @@ pub fn verify_evidence(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError
     finding.proves.extend(verdict.proves);
     finding.does_not_prove.push("Why: a fault of a program or a disk signs as readily as malice.".to_owned());
     finding.does_not_prove.extend(verdict.caveat);
-    finding
-        .trusted
-        .push("Nobody else: the statements are signed by the accused.".to_owned());
+    finding.trusted.push(if evidence.accusation.rests_on_an_anchor() {
+        "You, for the block or the work that was pinned, and the base chain's miners, for having checked who spent the seals. \
+         Everything else is signed by the accused."
+            .to_owned()
+    } else {
+        "Nobody else: the statements are signed by the accused.".to_owned()
+    });
     finding.facts = json!({
         "evidence": evidence.accusation.name(),
         "against": verdict.against,

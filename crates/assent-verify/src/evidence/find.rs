@@ -6,6 +6,7 @@ use assent_core::{
     Hash, TransactionId,
     batch::{BatchHeader, BatchRecord, Receipt},
     codec::DecodeError,
+    manifest::GenesisManifest,
     note::Checkpoint,
     receipt::SignedReceipt,
 };
@@ -85,7 +86,8 @@ pub struct Statements {
     entries: Vec<(SignedHeader, Vec<u8>, Vec<Hash>)>,
     claims: Vec<(String, RootClaim)>,
     records: Vec<(String, u64, RecordProof)>,
-    batches: BTreeMap<u64, SealedBatch>,
+    /// By number. There may be several: damaged copies, or more than one history.
+    batches: BTreeMap<u64, Vec<SealedBatch>>,
 }
 
 impl Statements {
@@ -119,7 +121,10 @@ impl Statements {
                 }
             }
             Some(Kind::Evidence) => return Err(StatementError::Evidence),
-            None if bytes.starts_with(&[0x1d, 0x01]) => self.manifests.push(bytes.to_vec()),
+            None if bytes.starts_with(&[0x1d, 0x01]) => {
+                GenesisManifest::decode(bytes)?;
+                self.manifests.push(bytes.to_vec());
+            }
             None if bytes.starts_with(b"assent/") => {
                 let note = String::from_utf8(bytes.to_vec()).map_err(|_| StatementError::Unknown)?;
                 self.claims.push((named(), RootClaim::Signed(note)));
@@ -135,8 +140,10 @@ impl Statements {
         let Ok(signature) = <[u8; 64]>::try_from(batch.signature.as_slice()) else { return };
         let Ok(header) = BatchHeader::decode(&batch.header) else { return };
         self.headers.push((name.to_owned(), SignedHeader { header: batch.header.clone(), signature }));
-        // Two batches of one number differ in their headers, which are compared; one of them is executed.
-        self.batches.entry(header.number).or_insert(batch);
+        let known = self.batches.entry(header.number).or_default();
+        if !known.contains(&batch) {
+            known.push(batch);
+        }
     }
 
     /// Takes in a batch that was executed already and found right: only its entries are compared with receipts. Where there
@@ -272,21 +279,28 @@ impl Statements {
         let cursor = assent_core::machine::Cursor::genesis(&ledger.manifest);
         let mut replayer = Replayer::new(std::sync::Arc::new(ledger.manifest.clone()), cursor).ok()?;
         let mut state = MemoryState::default();
-        for (number, batch) in self.batches.iter().take(usize::try_from(count).unwrap_or(usize::MAX)) {
-            match replayer.apply(&state, batch) {
-                Ok(replayed) => replayed.sealed().into_iter().for_each(|sealed| state.apply(sealed)),
-                Err(ReplayError::Divergence(_)) => {
-                    let batches =
-                        self.batches.range(..=number).map(|(_, batch)| encode_batch(batch)).collect();
-                    return Some(Accusation::WrongExecution {
-                        batches,
-                        endorsed: opened.endorsement(*number, &batch.header),
-                    });
+        let mut executed: Vec<Vec<u8>> = Vec::new();
+        for (number, candidates) in self.batches.iter().take(usize::try_from(count).unwrap_or(usize::MAX)) {
+            let taken = executed.len();
+            for batch in candidates {
+                match replayer.apply(&state, batch) {
+                    Ok(replayed) => {
+                        replayed.sealed().into_iter().for_each(|sealed| state.apply(sealed));
+                        executed.push(encode_batch(batch));
+                        break;
+                    }
+                    Err(ReplayError::Divergence(_)) => {
+                        executed.push(encode_batch(batch));
+                        let endorsed = opened.endorsement(*number, &batch.header);
+                        return Some(Accusation::WrongExecution { batches: executed, endorsed });
+                    }
+                    // Nobody signed this copy; nothing was executed of it, and another may be whole.
+                    Err(error) => found.ignored.push(format!("a copy of batch {number}: {error}")),
                 }
-                Err(error) => {
-                    found.ignored.push(format!("batch {number} and all after it: {error}"));
-                    return None;
-                }
+            }
+            if executed.len() == taken {
+                found.ignored.push(format!("batch {number} and all after it cannot be executed"));
+                return None;
             }
             found.executed = number + 1;
             progress(found.executed, count);
@@ -305,6 +319,8 @@ struct Opened<'a> {
     chain: Vec<&'a SignedHeader>,
     /// The history tree over them.
     leaves: Vec<Hash>,
+    /// The first number for which the sequencer signed more than one header. Past it a prover may have followed the other.
+    fork: u64,
 }
 
 impl<'a> Opened<'a> {
@@ -316,7 +332,9 @@ impl<'a> Opened<'a> {
             records: Vec::new(),
             chain: Vec::new(),
             leaves: Vec::new(),
+            fork: u64::MAX,
         };
+        let mut unpinned = 0;
         for (name, receipt) in &statements.receipts {
             match receipt.open(&ledger.manifest) {
                 Ok(found) => opened.receipts.push((receipt, found)),
@@ -332,20 +350,36 @@ impl<'a> Opened<'a> {
         for (name, claim) in &statements.claims {
             match claim.open(ledger, pins) {
                 Ok(found) => opened.claims.push((claim, found)),
+                Err(CheckError::AnchorNotPinned) => unpinned += 1,
                 Err(error) => ignored.push(format!("{name}: {error}")),
             }
         }
         for (name, number, record) in &statements.records {
             match record.open(*number, ledger, pins) {
                 Ok(_) => opened.records.push((*number, record)),
+                Err(CheckError::AnchorNotPinned) => {}
                 Err(error) => ignored.push(format!("{name}: {error}")),
             }
+        }
+        if unpinned > 0 {
+            ignored.push(format!(
+                "{unpinned} anchor(s), because no base block is pinned: {}",
+                CheckError::AnchorNotPinned
+            ));
         }
         let mut previous = [0; 32];
         let mut by_number: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         for (index, (_, header)) in opened.headers.iter().enumerate() {
             by_number.entry(header.number).or_default().push(index);
         }
+        let forked = |indices: &[usize]| {
+            let mut headers = indices.iter().map(|index| &opened.headers[*index].1);
+            let first = headers.next();
+            headers.any(|other| Some(other) != first)
+        };
+        let fork =
+            by_number.iter().find(|(_, indices)| forked(indices)).map_or(u64::MAX, |(number, _)| *number);
+        opened.fork = fork;
         for number in 0.. {
             let candidates = by_number.get(&number).into_iter().flatten();
             let next = candidates
@@ -450,7 +484,11 @@ impl<'a> Opened<'a> {
             .partition(|(_, checkpoint)| {
                 prover.root(checkpoint.size).is_ok_and(|root| root == checkpoint.root)
             });
+        let mut accused = std::collections::BTreeSet::new();
         for (claim, checkpoint) in wrong {
+            if !accused.insert((checkpoint.size, checkpoint.root)) {
+                continue;
+            }
             // The prover's own later word is better than the sequencer's headers, which another header could answer.
             let later = right.iter().find(|(_, later)| later.size > checkpoint.size);
             let path =
@@ -458,7 +496,9 @@ impl<'a> Opened<'a> {
             let claim = (*claim).clone();
             if let (Some((new, _)), Some(path)) = (later, path) {
                 accusations.push(Accusation::HistoryRewritten { old: claim, new: (*new).clone(), path });
-            } else if let Some((headers, signature)) = statements.chain_up_to(self, checkpoint.size) {
+            } else if checkpoint.size <= self.fork
+                && let Some((headers, signature)) = statements.chain_up_to(self, checkpoint.size)
+            {
                 accusations.push(Accusation::WrongRoot { claim, headers, signature });
             }
         }
@@ -519,12 +559,15 @@ impl Statements {
         if let Some((_, entry, path)) = from_bundle {
             return Some((entry.clone(), path.clone()));
         }
-        let batch = self.batches.get(&header.number).filter(|batch| batch.header == signed.header)?;
         let index = index_of(header, sequence)?;
-        let entry = batch.entries.get(usize::try_from(index).ok()?)?;
-        let tree = BatchTree::from_leaves(&batch.entries);
-        let path = tree.inclusion_path(index).filter(|_| tree.root() == header.entries_root)?;
-        Some((entry.clone(), path))
+        let candidates =
+            self.batches.get(&header.number)?.iter().filter(|batch| batch.header == signed.header);
+        candidates.into_iter().find_map(|batch| {
+            let entry = batch.entries.get(usize::try_from(index).ok()?)?;
+            let tree = BatchTree::from_leaves(&batch.entries);
+            let path = tree.inclusion_path(index).filter(|_| tree.root() == header.entries_root)?;
+            Some((entry.clone(), path))
+        })
     }
 
     fn chain_up_to(&self, opened: &Opened<'_>, size: u64) -> Option<(Vec<Vec<u8>>, [u8; 64])> {

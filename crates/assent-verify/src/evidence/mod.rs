@@ -128,6 +128,21 @@ pub enum Accusation {
 }
 
 impl Accusation {
+    /// Whether it rests on an anchor, and so on the base chain.
+    #[must_use]
+    pub fn rests_on_an_anchor(&self) -> bool {
+        let claims: Vec<&RootClaim> = match self {
+            Self::WrongExecution { endorsed, .. } => endorsed.iter().map(|record| &record.claim).collect(),
+            Self::RootsContradict { first, second } => vec![first, second],
+            Self::HistoryRewritten { old, new, .. } => vec![old, new],
+            Self::RecordsContradict { first, second, .. } => vec![&first.claim, &second.claim],
+            Self::WrongRecord { record, .. } => vec![&record.claim],
+            Self::WrongRoot { claim, .. } => vec![claim],
+            _ => Vec::new(),
+        };
+        claims.iter().any(|claim| matches!(claim, RootClaim::Anchored(_)))
+    }
+
     /// The number of the kind.
     #[must_use]
     pub fn number(&self) -> u8 {

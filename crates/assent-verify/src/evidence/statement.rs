@@ -54,7 +54,9 @@ impl SignedHeader {
 pub enum RootClaim {
     /// 1: in a checkpoint that it signed.
     Signed(String),
-    /// 2: in an anchor. Only the holder of the prover's anchoring key can spend a seal, and the base chain checks that.
+    /// 2: in an anchor. Only the holder of the prover's anchoring key can spend a seal. The file does not hold the signature
+    /// that shows it: the base chain has checked that. So an anchor counts only under a pinned block, or least work, of the
+    /// real base chain.
     Anchored(AnchorChain),
 }
 
@@ -79,6 +81,9 @@ impl RootClaim {
         match self {
             Self::Signed(note) => Checkpoint::open(note, &ledger.chain_id, &ledger.manifest.prover_key)
                 .map_err(CheckError::Checkpoint),
+            Self::Anchored(_) if pins.base_block.is_none() && pins.least_work.is_none() => {
+                Err(CheckError::AnchorNotPinned)
+            }
             Self::Anchored(chain) => {
                 let last = check_anchor_chain(chain, ledger, pins)?;
                 Ok(Checkpoint { size: last.payload.size, root: last.payload.root })

@@ -13,11 +13,12 @@ use assent_core::{ChainId, TransactionId, batch::BatchRecord, machine::Cursor, n
 use assent_merkle::tiles::TileWriter;
 use assent_verify::{
     ConsistencyFile, Pins,
-    command::read_file,
+    command::{Work, read_file},
     evidence::{Evidence, RootClaim, SignedHeader, Statements, verify_evidence},
     replay::{MemoryState, ReplayError, Replayer},
     verify_consistency_file,
 };
+use bitcoin::hashes::Hash as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use tokio_stream::StreamExt;
@@ -95,9 +96,8 @@ pub struct ReplayArgs {
     /// Where evidence is written, if there is any
     #[arg(short, long, value_name = "FILE", default_value = "evidence.assent")]
     output: PathBuf,
-    /// Chain id of the ledger that is meant
-    #[arg(long, env = "ASSENT_CHAIN", value_name = "ID")]
-    chain: Option<ChainId>,
+    #[command(flatten)]
+    pins: PinArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -113,12 +113,35 @@ pub struct EvidenceArgs {
     /// File to write; further evidence goes to FILE.2, FILE.3 and so on
     #[arg(short, long, value_name = "FILE", default_value = "evidence.assent")]
     output: PathBuf,
-    /// Chain id of the ledger that is meant
-    #[arg(long, env = "ASSENT_CHAIN", value_name = "ID")]
-    chain: Option<ChainId>,
+    #[command(flatten)]
+    pins: PinArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What is known from elsewhere.
+#[derive(Args)]
+pub struct PinArgs {
+    /// Chain id of the ledger that is meant
+    #[arg(long, env = "ASSENT_CHAIN", value_name = "ID")]
+    chain: Option<ChainId>,
+    /// Hash of a block of the real base chain, as Bitcoin Core prints it: anchors count as the prover's word only under one
+    #[arg(long, value_name = "HASH")]
+    base_block: Option<bitcoin::BlockHash>,
+    /// Least work of the base-chain headers above an anchor, in hexadecimal, instead of a block
+    #[arg(long, value_name = "HEX")]
+    least_work: Option<Work>,
+}
+
+impl PinArgs {
+    fn pins(&self) -> Pins {
+        Pins {
+            chain_id: self.chain,
+            base_block: self.base_block.map(|hash| hash.to_byte_array()),
+            least_work: self.least_work.map(Work::bytes),
+        }
+    }
 }
 
 /// Runs it.
@@ -269,7 +292,11 @@ async fn replay_checkpoint(args: &ReplayArgs, source: &Source) -> Option<String>
                 config.prover.clone_from(prover);
             }
             let client = Client::connect(config).await.ok()?;
-            client.checkpoint(0).await.ok().filter(|note| !note.is_empty())
+            // That of the batches that are executed; where the prover is not as far, its newest.
+            match client.checkpoint(source.count()).await {
+                Ok(note) if source.count() > 0 => Some(note),
+                _ => client.checkpoint(0).await.ok().filter(|note| !note.is_empty()),
+            }
         }
     }
 }
@@ -279,7 +306,7 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<Outcome> {
     for path in &args.with {
         read_statement(&mut statements, path)?;
     }
-    let mut source = Source::open(&args.from, args.chain).await?;
+    let mut source = Source::open(&args.from, args.pins.chain).await?;
     let note = replay_checkpoint(&args, &source).await;
     let manifest = Arc::new(source.manifest().clone());
     let mut replayer = Replayer::new(manifest.clone(), Cursor::genesis(&manifest))?;
@@ -338,9 +365,9 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<Outcome> {
     if let Some(note) = note {
         statements.add_claim("the prover's checkpoint", RootClaim::Signed(note));
     }
-    let found = statements.find(&Pins { chain_id: args.chain, ..Pins::default() }, &mut |_, _| {})?;
+    let found = statements.find(&args.pins.pins(), &mut |_, _| {})?;
     if !found.evidence.is_empty() {
-        return write_evidence(&found.evidence, &found.ignored, &args.output, args.json);
+        return write_evidence(&found.evidence, &found.ignored, &args.pins.pins(), &args.output, args.json);
     }
     let rate = rate.of(entries);
     let compared = found.compared;
@@ -381,7 +408,7 @@ async fn convict(
     number: u64,
     divergence: &str,
 ) -> anyhow::Result<Outcome> {
-    let mut source = Source::open(&args.from, args.chain).await?;
+    let mut source = Source::open(&args.from, args.pins.chain).await?;
     let mut statements = Statements::default();
     statements.add_manifest(source.manifest().encode());
     if let Some(note) = note {
@@ -400,9 +427,9 @@ async fn convict(
     if !args.json {
         println!("Batch {number} DOES NOT FOLLOW from its own log: {divergence}");
     }
-    let found = statements.find(&Pins { chain_id: args.chain, ..Pins::default() }, &mut |_, _| {})?;
+    let found = statements.find(&args.pins.pins(), &mut |_, _| {})?;
     ensure!(!found.evidence.is_empty(), "the batches are not the same when they are read again");
-    write_evidence(&found.evidence, &found.ignored, &args.output, args.json)
+    write_evidence(&found.evidence, &found.ignored, &args.pins.pins(), &args.output, args.json)
 }
 
 fn read_statement(statements: &mut Statements, path: &Path) -> anyhow::Result<()> {
@@ -441,7 +468,7 @@ fn evidence(args: &EvidenceArgs) -> anyhow::Result<Outcome> {
             Err(error) => ignored.push(format!("{error:#}")),
         }
     }
-    let pins = Pins { chain_id: args.chain, ..Pins::default() };
+    let pins = args.pins.pins();
     let mut progress = |done, of| {
         output::progress(args.json, &format!("executing again: batch {done} of {of}"));
     };
@@ -449,7 +476,8 @@ fn evidence(args: &EvidenceArgs) -> anyhow::Result<Outcome> {
     output::progress_done(args.json);
     ignored.extend(found.ignored);
     if !found.evidence.is_empty() {
-        return write_evidence(&found.evidence, &ignored, &args.output, args.json).map(|_| Outcome::Done);
+        return write_evidence(&found.evidence, &ignored, &pins, &args.output, args.json)
+            .map(|_| Outcome::Done);
     }
     let [receipts, headers, roots, records] = found.compared;
     output::print(
@@ -482,17 +510,27 @@ fn evidence(args: &EvidenceArgs) -> anyhow::Result<Outcome> {
 fn write_evidence(
     evidence: &[Evidence],
     ignored: &[String],
+    pins: &Pins,
     output: &Path,
     as_json: bool,
 ) -> anyhow::Result<Outcome> {
     let mut written = Vec::new();
+    let mut left = ignored.to_vec();
     for evidence in evidence {
         let file = evidence.encode();
         let chain = ChainId(assent_core::codec::sha256(&evidence.manifest));
-        let pins = Pins { chain_id: Some(chain), ..Pins::default() };
-        // Evidence that does not hold must not be handed out.
-        let finding = verify_evidence(&file, &pins)
-            .with_context(|| format!("what was found ({}) does not hold", evidence.accusation.name()))?;
+        let pins = Pins { chain_id: Some(chain), ..pins.clone() };
+        // Evidence that does not hold must not be handed out. Nor is one lost because another is too large for a file.
+        let finding = match verify_evidence(&file, &pins) {
+            Ok(finding) => finding,
+            Err(error) => {
+                left.push(format!(
+                    "{} was found, and cannot be written: {error}",
+                    evidence.accusation.name()
+                ));
+                continue;
+            }
+        };
         let path = match written.len() {
             0 => output.to_owned(),
             more => {
@@ -513,7 +551,7 @@ fn write_evidence(
                 lines.extend(finding.proves.iter().map(|sentence| format!("  {sentence}")));
                 lines.push(format!("  check it offline: assent verify {} --chain {chain}", path.display()));
             }
-            lines.extend(ignored.iter().map(|ignored| format!("  left aside: {ignored}")));
+            lines.extend(left.iter().map(|ignored| format!("  left aside: {ignored}")));
             lines.join("\n")
         },
         || {
@@ -526,7 +564,7 @@ fn write_evidence(
                     "proves": finding.proves,
                 })
             });
-            json!({"evidence": files.collect::<Vec<_>>(), "left_aside": ignored})
+            json!({"evidence": files.collect::<Vec<_>>(), "left_aside": left})
         },
     );
     Ok(Outcome::Contradicted)

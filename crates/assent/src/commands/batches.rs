@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use assent_core::ChainId;
+use assent_core::{ChainId, batch::BatchHeader, codec::sha256};
 use assent_verify::batches::{BatchesFile, FILE_TARGET_BYTES, MAX_FILE_BATCHES, encode_batch};
 use clap::Subcommand;
 use serde_json::json;
@@ -97,12 +97,20 @@ async fn export(dir: &Path, args: &ClientArgs) -> anyhow::Result<Outcome> {
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let manifest = client.manifest().encode();
     let mut next = 0;
-    for (path, file) in exported(dir)? {
+    let mut previous = None;
+    for file in exported(dir)? {
+        let path = &file.path;
         ensure!(file.manifest == manifest, "{} is of another ledger; nothing was changed", path.display());
         ensure!(file.first == next, "batch {next} is missing in {}; nothing was changed", dir.display());
-        next += file.batches.len() as u64;
+        next += file.count;
+        previous = Some(file.last_header);
     }
     let (already, count) = (next, client.ledger().await?.sealed_batches);
+    ensure!(
+        already <= count,
+        "{} holds {already} batches, the node has {count}: it has lost some, or is another one; nothing was changed",
+        dir.display()
+    );
     let rate = Rate::new(args.json);
     let (mut entries, mut written) = (0, 0);
     if next < count {
@@ -113,6 +121,15 @@ async fn export(dir: &Path, args: &ClientArgs) -> anyhow::Result<Outcome> {
             while next < count && bytes < FILE_TARGET_BYTES && file.batches.len() < MAX_FILE_BATCHES {
                 let message = stream.message().await?.context("the stream of batches ended")?;
                 let batch = message.batch.context("an empty message in the stream of batches")?;
+                if let Some(previous) = previous.take() {
+                    let header = BatchHeader::decode(&batch.header).context("a header in the stream")?;
+                    ensure!(
+                        header.previous_hash == sha256(&previous),
+                        "batch {next} of the node does not follow batch {} in {}: KEEP BOTH, and run assent audit evidence on them",
+                        next - 1,
+                        dir.display()
+                    );
+                }
                 entries += batch.entries.len() as u64;
                 let encoded = encode_batch(&batch);
                 bytes += encoded.len();

@@ -51,17 +51,35 @@ pub enum Source {
     },
 }
 
-/// The files of batches in a folder, in order, and what they hold: first number, count, manifest.
-pub fn exported(dir: &Path) -> anyhow::Result<Vec<(PathBuf, BatchesFile)>> {
+/// A file of exported batches, without the batches.
+pub struct ExportedFile {
+    /// Where.
+    pub path: PathBuf,
+    /// The manifest in it.
+    pub manifest: Vec<u8>,
+    /// Number of its first batch.
+    pub first: u64,
+    /// Batches.
+    pub count: u64,
+    /// The encoded header of the last one.
+    pub last_header: Vec<u8>,
+}
+
+/// The files of batches in a folder, in order. Each is read and checked, one at a time.
+pub fn exported(dir: &Path) -> anyhow::Result<Vec<ExportedFile>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         let path = entry?.path();
         let named = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("batches-"));
         if named && path.extension().is_some_and(|extension| extension == "assent") {
-            found.push((path.clone(), read_batches(&path)?));
+            let file = read_batches(&path)?;
+            let last = file.batches.last().with_context(|| format!("{} holds no batch", path.display()))?;
+            let last_header = decode_batch(last).with_context(|| path.display().to_string())?.header;
+            let (first, count) = (file.first, file.batches.len() as u64);
+            found.push(ExportedFile { path, manifest: file.manifest, first, count, last_header });
         }
     }
-    found.sort_by_key(|(_, file)| file.first);
+    found.sort_by_key(|file: &ExportedFile| file.first);
     Ok(found)
 }
 
@@ -103,12 +121,13 @@ impl Source {
 
     fn open_dir(dir: &Path, chain: Option<ChainId>) -> anyhow::Result<Self> {
         let found = exported(dir)?;
-        let Some((_, first)) = found.first() else {
+        let Some(first) = found.first() else {
             bail!("{} holds no exported batches (assent batches export DIR makes them)", dir.display());
         };
         let manifest = first.manifest.clone();
         let mut next = 0;
-        for (path, file) in &found {
+        for file in &found {
+            let path = &file.path;
             ensure!(
                 file.manifest == manifest,
                 "{} is of another ledger than the files before it",
@@ -120,7 +139,7 @@ impl Source {
                 path.display(),
                 file.first
             );
-            next += file.batches.len() as u64;
+            next += file.count;
         }
         let chain_found = ChainId(sha256(&manifest));
         if let Some(pinned) = chain.filter(|pinned| *pinned != chain_found) {
@@ -128,7 +147,7 @@ impl Source {
         }
         let decoded =
             GenesisManifest::decode(&manifest).context("the manifest in the files cannot be read")?;
-        let mut files: Vec<PathBuf> = found.into_iter().map(|(path, _)| path).collect();
+        let mut files: Vec<PathBuf> = found.into_iter().map(|file| file.path).collect();
         files.reverse();
         Ok(Self::Files {
             manifest: Box::new(decoded),
