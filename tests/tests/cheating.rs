@@ -382,6 +382,15 @@ fn what_the_sequencer_signs_and_should_not_halts_the_prover_and_convicts_the_seq
             Arc::new(|key, batch| change_record(key, batch, |record| record.time_ms = 1_700_000_000_001)),
         ),
         (
+            "a time that no sum holds",
+            "after the year 9999",
+            Arc::new(|key, batch| {
+                change_record(key, batch, |record| {
+                    (record.time_ms, record.time_confirmed) = (u64::MAX - 1, true);
+                });
+            }),
+        ),
+        (
             "a record that is none",
             "cannot be read",
             Arc::new(|key, batch| {

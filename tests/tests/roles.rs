@@ -209,7 +209,7 @@ fn settings_come_from_the_file_the_environment_and_flags_and_errors_name_the_pla
         ("[seal]\nage = 200\n", "there is no setting seal.age"),
         ("[seal]\nage_ms = [1]\n", "seal.age_ms is a array"),
         ("seal.age_ms = \n", "cannot be read"),
-        ("[base]\nurl = \"ftp://x\"\n", "expected a URL"),
+        ("[base]\nurl = \"ftp://x\"\n", "or a URL such as"),
     ] {
         std::fs::write(&config, text).unwrap();
         let _ = run(&[], &[]).exits(1).says(problem).says("config.toml");
