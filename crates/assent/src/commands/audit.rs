@@ -375,7 +375,7 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<Outcome> {
         args.json,
         || {
             let mut lines = vec![format!(
-                "Executed {count} batches with {entries} entries again, {rate:.0} entries a second: signatures, entries, effects, \
+                "Executed {count} batch(es) with {entries} entries again, {rate:.0} entries a second: signatures, entries, effects, \
                  headers and their chain are right\n  {checked}"
             )];
             if !args.with.is_empty() {

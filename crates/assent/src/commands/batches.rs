@@ -151,6 +151,12 @@ async fn export(dir: &Path, args: &ClientArgs) -> anyhow::Result<Outcome> {
     output::print(
         args.json,
         || {
+            if already == count {
+                return format!(
+                    "Nothing new: {} holds all {count} sealed batches (0 new files)",
+                    dir.display()
+                );
+            }
             format!(
                 "Exported batches {already} to {} into {} ({written} new file(s), {entries} entries){}\n  execute them again: \
                  assent audit replay {} --chain {}",
