@@ -1,6 +1,6 @@
-//! RFC 6962 Merkle trees: building, proving and verifying.
+//! Merkle trees: building, proving and verifying. RFC 6962 trees for lists, a sparse tree for state.
 //!
-//! Three structures share one shape and one hashing ([RFC 6962] §2.1: leaf prefix 0x00, node prefix 0x01, the left
+//! Three structures over lists share one shape and one hashing ([RFC 6962] §2.1: leaf prefix 0x00, node prefix 0x01, the left
 //! subtree the largest power of two smaller than the size), so one pair of verifiers serves them all:
 //!
 //! | structure | for | kept |
@@ -9,7 +9,9 @@
 //! | [`CompactRange`] | the logs of a subject or a recipient, inside a state record | only the peaks |
 //! | [`tiles`] | the history of all batches | as C2SP tiles of 256 hashes, behind a storage trait |
 //!
-//! Verification is [`verify_inclusion`] and [`verify_consistency`]: strict, without recursion, one error a check. They are
+//! State, a map of hashed keys to hashed values, is under a [`sparse`] tree with a verifier of its own.
+//!
+//! Verification of lists is [`verify_inclusion`] and [`verify_consistency`]: strict, without recursion, one error a check. They are
 //! the only verifiers in Assent; that of `rs_merkle`, on which [`BatchTree`] is built, accepts an index past the size and
 //! surplus hashes.
 //!
@@ -19,6 +21,7 @@ mod batch;
 mod compact;
 mod hash;
 mod proof;
+pub mod sparse;
 pub mod tiles;
 
 pub use batch::BatchTree;
