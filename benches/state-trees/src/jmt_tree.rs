@@ -81,7 +81,7 @@ impl Store {
         for ((version, key), value) in update.node_batch.values() {
             match value {
                 Some(value) => {
-                    batch.put_cf(values, key.0, [version.to_be_bytes().as_slice(), value].concat())
+                    batch.put_cf(values, key.0, [version.to_be_bytes().as_slice(), value.as_slice()].concat())
                 }
                 None => batch.delete_cf(values, key.0),
             }
@@ -93,7 +93,7 @@ impl Store {
 impl TreeReader for Store {
     fn get_node_option(&self, node_key: &NodeKey) -> anyhow::Result<Option<Node>> {
         let stored = self.db.get_pinned_cf(self.column_family(NODES)?, encode_node_key(node_key))?;
-        stored.map(|bytes| borsh::from_slice(&bytes).context("decoding a node")).transpose()
+        stored.map(|bytes| borsh::from_slice::<Node>(&bytes).context("decoding a node")).transpose()
     }
 
     /// Only the newest value of a key is kept, behind the version that wrote it.

@@ -348,6 +348,13 @@ impl BatchHeader {
     }
 }
 
+/// The effects root of a batch: over its final (key hash, value hash) pairs, in ascending order of the keys.
+#[must_use]
+pub fn effects_root(effects: &[(Hash, Hash)]) -> Hash {
+    let leaves: Vec<Hash> = effects.iter().map(|(key, value)| effect_leaf(key, value)).collect();
+    BatchTree::from_leaf_hashes(&leaves).root()
+}
+
 /// One final (key hash, value hash) pair of a batch (layout 0x1b), as a leaf of the effects tree.
 #[must_use]
 pub fn effect_leaf(key_hash: &Hash, value_hash: &Hash) -> Hash {
@@ -357,8 +364,8 @@ pub fn effect_leaf(key_hash: &Hash, value_hash: &Hash) -> Hash {
 /// Which state tree a batch record's state root is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TreeKind {
-    /// No state tree: the root is zeros.
-    None = 0,
+    /// The sparse tree of [`assent_merkle::sparse`].
+    Sparse = 1,
 }
 
 /// What the history tree is over (layout 0x1c): a batch and the state after it.
@@ -373,10 +380,10 @@ pub struct BatchRecord {
 }
 
 impl BatchRecord {
-    /// The record of a batch without a state tree.
+    /// The record of a batch and the state after it.
     #[must_use]
-    pub fn without_state(header_hash: Hash) -> Self {
-        Self { header_hash, state_root: [0; 32], tree_kind: TreeKind::None }
+    pub fn new(header_hash: Hash, state_root: Hash) -> Self {
+        Self { header_hash, state_root, tree_kind: TreeKind::Sparse }
     }
 
     /// Layout 0x1c.
@@ -392,19 +399,16 @@ impl BatchRecord {
     /// Reads layout 0x1c.
     ///
     /// # Errors
-    /// [`DecodeError`]; an unknown tree kind or a root without a tree is [`DecodeError::Invalid`].
+    /// [`DecodeError`]; an unknown tree kind is [`DecodeError::Invalid`] of `"tree kind"`.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut d = Decoder::new(Layout::BatchRecord, bytes)?;
         let (header_hash, state_root) = (d.hash("header hash")?, d.hash("state root")?);
         let kind = d.u8("tree kind")?;
         d.finish()?;
-        if kind != TreeKind::None as u8 {
+        if kind != TreeKind::Sparse as u8 {
             return Err(DecodeError::invalid("tree kind", format!("unknown number {kind}")));
         }
-        if state_root != [0; 32] {
-            return Err(DecodeError::invalid("state root", "not zero, though there is no state tree"));
-        }
-        Ok(Self { header_hash, state_root, tree_kind: TreeKind::None })
+        Ok(Self::new(header_hash, state_root))
     }
 
     /// Bytes of an encoded record.

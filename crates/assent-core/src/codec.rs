@@ -55,6 +55,9 @@ pub enum Layout {
     BatchesFile = 0x34,
     ConsistencyProof = 0x35,
     ReceiptFile = 0x36,
+    DecisionFile = 0x37,
+    ConsentFile = 0x38,
+    HistoryFile = 0x39,
     /// Not hashed: rows of the databases.
     StoredRow = 0x40,
 }

@@ -8,11 +8,11 @@ use crate::{
     limits,
     machine::{StateError, StateRead, View},
     manifest::LedgerLimits,
-    outcome::{Detail, Entry, Executed, OutcomeKind, OutcomeLeaf, outcome_root},
-    policy::{self, Decision, Question, Reason},
+    outcome::{AccessQuestion, Detail, Entry, Executed, OutcomeKind, OutcomeLeaf, outcome_root},
+    policy::{self, CitedRequest, Decision, Question, Reason},
     records::{
-        AccountRecord, ActorAccesses, ConsentRecord, Moment, RevocationCodeRecord, SeenTransaction, StateKey,
-        SubjectAccesses, SubjectConsents, access_log_leaf, actor_log_leaf, consent_log_leaf,
+        AccessLogLeaf, AccountRecord, ActorAccesses, ActorLogLeaf, ConsentLogLeaf, ConsentRecord, Moment,
+        RevocationCodeRecord, SeenTransaction, StateKey, SubjectAccesses, SubjectConsents,
     },
     ruleset::{CONFIDENTIALITY_SYSTEM, PURPOSE_SYSTEM, Ruleset, SENSITIVITY_SYSTEM},
     terms::{Coding, ConsentTerms, Effect, Provision},
@@ -132,6 +132,7 @@ impl<S: StateRead> Context<'_, '_, S> {
         let leaf = OutcomeLeaf {
             kind,
             object,
+            question: None,
             permit_until_ms: 0,
             obligations: Vec::new(),
             detail_hash: detail.hash(),
@@ -207,7 +208,12 @@ impl<S: StateRead> Context<'_, '_, S> {
     }
 
     fn log_consents(&mut self, key: StateKey, mut consents: SubjectConsents, entry: &Entry) {
-        consents.log.append(consent_log_leaf(self.at, &entry.leaf_hash(), &consents.active_digest()));
+        let leaf = ConsentLogLeaf {
+            at: self.at,
+            entry_leaf_hash: entry.leaf_hash(),
+            active_digest: consents.active_digest(),
+        };
+        self.view.append(key, &mut consents.log, &leaf);
         self.view.write(key, &consents);
     }
 
@@ -229,7 +235,7 @@ impl<S: StateRead> Context<'_, '_, S> {
             };
             decided.push((*subject, kind, decision, log_size));
         }
-        self.decisions(recipient, decided)
+        self.decisions(recipient, scope, decided)
     }
 
     fn record(
@@ -242,15 +248,14 @@ impl<S: StateRead> Context<'_, '_, S> {
         if !self.knows_scope(scope) {
             return Ok(Err(RefusalReason::UnknownCode));
         }
-        let (mut decision, log_size) = self.decide(recipient, subject, scope)?;
-        if let Some(reason) = self.cited_fault(recipient, request, subject, scope)? {
-            decision = Decision { verdicts: decision.verdicts, ..Decision::denied(reason) };
-        }
+        let (decision, log_size) = self.decide(recipient, subject, scope)?;
+        let fault = self.cited_fault(recipient, request, subject, scope)?;
+        let decision = policy::with_fault(decision, fault);
         let kind = match decision.effect {
             Effect::Permit => OutcomeKind::AccessCovered,
             Effect::Deny => OutcomeKind::AccessUncovered,
         };
-        self.decisions(recipient, vec![(subject, kind, decision, log_size)])
+        self.decisions(recipient, scope, vec![(subject, kind, decision, log_size)])
     }
 
     /// Why a record cannot rely on the request that it cites.
@@ -261,25 +266,16 @@ impl<S: StateRead> Context<'_, '_, S> {
         subject: AccountId,
         read: &AccessScope,
     ) -> Result<Option<Reason>, StateError> {
-        let now = self.at.time_ms;
-        let cited = self
-            .view
-            .seen(&request)?
-            // Followers that began with a snapshot know no older ones.
-            .filter(|seen| now - seen.at.time_ms <= self.rules.limits.max_validity_ms)
-            .filter(|seen| seen.sender == Some(recipient));
-        let decided = |seen: &SeenTransaction| {
-            seen.decisions.iter().find(|(about, _)| *about == subject).map(|(_, until)| *until)
-        };
-        let Some((until, asked)) = cited.and_then(|seen| Some((decided(&seen)?, seen.scope?))) else {
-            return Ok(Some(Reason::NoSuchRequest));
-        };
-        Ok(match until {
-            0 => Some(Reason::RequestDenied),
-            until if now >= until => Some(Reason::PermitExpired),
-            _ if !asked.covers(read) => Some(Reason::BeyondRequest),
-            _ => None,
-        })
+        let seen = self.view.seen(&request)?.filter(|seen| seen.sender == Some(recipient));
+        let cited = seen.as_ref().and_then(|seen| {
+            let (_, until) = seen.decisions.iter().find(|(about, _)| *about == subject)?;
+            Some(CitedRequest {
+                time_ms: seen.at.time_ms,
+                permit_until_ms: *until,
+                scope: seen.scope.as_ref()?,
+            })
+        });
+        Ok(policy::cited_fault(cited, self.at.time_ms, self.rules.limits.max_validity_ms, read))
     }
 
     /// Decides about one subject, and says how long its consent log is.
@@ -312,10 +308,12 @@ impl<S: StateRead> Context<'_, '_, S> {
     fn decisions(
         &mut self,
         recipient: AccountId,
+        scope: &AccessScope,
         decided: Vec<(AccountId, OutcomeKind, Decision, u64)>,
     ) -> Refusable<Executed> {
         let (mut leaves, mut details) = (Vec::new(), Vec::new());
-        let mut actor: ActorAccesses = self.view.read(StateKey::actor(recipient))?.unwrap_or_default();
+        let actor_key = StateKey::actor(recipient);
+        let mut actor: ActorAccesses = self.view.read(actor_key)?.unwrap_or_default();
         for (index, (subject, kind, decision, log_size)) in decided.into_iter().enumerate() {
             let salt = self.view.detail_salt(&self.id(), u16::try_from(index).unwrap_or(u16::MAX));
             let detail = Detail::of_decision(salt, log_size, &decision);
@@ -326,20 +324,23 @@ impl<S: StateRead> Context<'_, '_, S> {
             let leaf = OutcomeLeaf {
                 kind,
                 object: subject.0,
+                question: Some(AccessQuestion { recipient, scope: scope.clone() }),
                 permit_until_ms,
                 obligations: decision.obligations,
                 detail_hash: detail.hash(),
             };
-            let decision_hash = leaf_hash(&leaf.encode());
+            let decision_leaf_hash = leaf_hash(&leaf.encode());
             let key = StateKey::subject_accesses(subject);
             let mut accesses: SubjectAccesses = self.view.read(key)?.unwrap_or_default();
-            accesses.0.append(access_log_leaf(self.at, &self.id(), &decision_hash, log_size));
+            let (at, id) = (self.at, self.id());
+            let access = AccessLogLeaf { at, id, decision_leaf_hash, consent_log_size: log_size };
+            self.view.append(key, &mut accesses.0, &access);
             self.view.write(key, &accesses);
-            actor.0.append(actor_log_leaf(self.at, &self.id(), &decision_hash));
+            self.view.append(actor_key, &mut actor.0, &ActorLogLeaf { at, id, decision_leaf_hash });
             leaves.push(leaf);
             details.push(detail);
         }
-        self.view.write(StateKey::actor(recipient), &actor);
+        self.view.write(actor_key, &actor);
         Ok(Ok(self.finish(leaves, details)))
     }
 

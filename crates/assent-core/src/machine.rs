@@ -6,18 +6,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use assent_merkle::{BatchTree, leaf_hash};
+use assent_merkle::{BatchTree, CompactRange, leaf_hash};
 use thiserror::Error;
 
 use crate::{
     ChainId, Hash, TransactionId,
-    batch::{BaseBlock, BatchHeader, GroupStatement, Receipt, RefusalReason, effect_leaf},
+    batch::{BaseBlock, BatchHeader, GroupStatement, Receipt, RefusalReason, effects_root},
     codec::{DecodeError, Decoder, Encoder, Layout},
     execute, limits,
     log::{LogRecord, LoggedTransaction},
     manifest::GenesisManifest,
     outcome::Executed,
-    records::{Record, SeenTransaction, StateKey, StateValue},
+    records::{LogAppend, LogLeaf, Record, SeenTransaction, StateKey, StateValue},
     ruleset::{Ruleset, RulesetError},
     seal::{OpenBatchSize, SealPolicy},
     transaction::{Transaction, TransactionError},
@@ -205,6 +205,11 @@ pub struct SealedBatch {
     pub header: BatchHeader,
     /// All state records that it wrote, final.
     pub state: BTreeMap<StateKey, StateValue>,
+    /// Hashes of the keys and values that it wrote, in ascending order of the key hashes: what the effects root is over, and
+    /// what the state tree takes in.
+    pub effects: Vec<(Hash, Hash)>,
+    /// What it appended to the logs of subjects and recipients, in order.
+    pub appends: Vec<LogAppend>,
     /// Its transactions.
     pub seen: BTreeMap<TransactionId, SeenTransaction>,
     /// Where the ledger stands now.
@@ -217,6 +222,7 @@ struct OpenBatch {
     size: OpenBatchSize,
     leaf_hashes: Vec<Hash>,
     record_hashes: Vec<Hash>,
+    appends: Vec<LogAppend>,
     state: BTreeMap<StateKey, StateValue>,
     seen: BTreeMap<TransactionId, SeenTransaction>,
 }
@@ -228,6 +234,7 @@ struct OpenGroup {
     transactions: Vec<LoggedTransaction>,
     executed: Vec<Executed>,
     records: BTreeMap<StateKey, Vec<u8>>,
+    appends: Vec<LogAppend>,
     seen: BTreeMap<TransactionId, SeenTransaction>,
     bytes: u32,
 }
@@ -337,6 +344,7 @@ impl Machine {
             transactions: Vec::new(),
             executed: Vec::new(),
             records: BTreeMap::new(),
+            appends: Vec::new(),
             seen: BTreeMap::new(),
             bytes: 0,
         });
@@ -403,6 +411,7 @@ impl Machine {
         self.open.leaf_hashes.extend(group.executed.iter().map(|executed| executed.entry.leaf_hash()));
         self.open.state.extend(state.iter().map(|(key, value)| (*key, value.clone())));
         self.open.seen.extend(group.seen);
+        self.open.appends.extend(group.appends);
         self.cursor = Cursor {
             next_position: position + 1,
             next_sequence: self.cursor.next_sequence + group.executed.len() as u64,
@@ -440,7 +449,6 @@ impl Machine {
         let mut effects: Vec<(Hash, Hash)> =
             open.state.iter().map(|(key, value)| (key.hash(), value.hash())).collect();
         effects.sort_unstable();
-        let effect_leaves: Vec<Hash> = effects.iter().map(|(key, value)| effect_leaf(key, value)).collect();
         let header = BatchHeader {
             chain_id: self.chain_id,
             epoch: self.cursor.epoch,
@@ -449,7 +457,7 @@ impl Machine {
             first_sequence: self.cursor.next_sequence - open.leaf_hashes.len() as u64,
             entry_count: open.size.entries,
             entries_root: BatchTree::from_leaf_hashes(&open.leaf_hashes).root(),
-            effects_root: BatchTree::from_leaf_hashes(&effect_leaves).root(),
+            effects_root: effects_root(&effects),
             log_root: BatchTree::from_leaf_hashes(&open.record_hashes).root(),
             previous_hash: self.cursor.previous_hash,
             time_ms: self.cursor.time_ms,
@@ -459,7 +467,14 @@ impl Machine {
         };
         self.cursor.next_batch += 1;
         self.cursor.previous_hash = header.hash();
-        SealedBatch { header, state: open.state, seen: open.seen, cursor: self.cursor.clone() }
+        SealedBatch {
+            header,
+            state: open.state,
+            effects,
+            appends: open.appends,
+            seen: open.seen,
+            cursor: self.cursor.clone(),
+        }
     }
 
     /// Decodes the transactions of a record. Their signatures are still to be checked.
@@ -568,6 +583,14 @@ impl<S: StateRead> View<'_, S> {
 
     pub(crate) fn write<R: Record>(&mut self, key: StateKey, record: &R) {
         self.group.records.insert(key, record.encode());
+    }
+
+    /// Appends a leaf to a log whose record the caller then writes.
+    pub(crate) fn append<L: LogLeaf>(&mut self, log: StateKey, range: &mut CompactRange, leaf: &L) {
+        let index = range.size();
+        let leaf = leaf.encode();
+        let completed = range.append(leaf_hash(&leaf));
+        self.group.appends.push(LogAppend { log, index, leaf, completed });
     }
 
     pub(crate) fn seen(&self, id: &TransactionId) -> Result<Option<SeenTransaction>, StateError> {

@@ -8,6 +8,7 @@ use crate::{
     limits,
     policy::{Decider, Decision, Obligation, Reason, Verdict},
     terms::{Coding, Period, decode_code},
+    transaction::AccessScope,
 };
 
 /// What a leaf of the outcome tree is about.
@@ -75,13 +76,25 @@ impl OutcomeKind {
     }
 }
 
-/// One leaf of the outcome tree (layout 0x14): what the recipient sees. A denial looks the same whatever its reason.
+/// What was decided about one subject: who asked, and for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessQuestion {
+    /// Who asks, or read.
+    pub recipient: AccountId,
+    /// What for, and which data.
+    pub scope: AccessScope,
+}
+
+/// One leaf of the outcome tree (layout 0x14): what the recipient sees. A denial looks the same whatever its reason. That of
+/// a decision holds the question too, so that it can be shown without the transaction, which may name other subjects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutcomeLeaf {
     /// What happened.
     pub kind: OutcomeKind,
     /// To whom or what: the account opened, the consent, or the subject of a decision.
     pub object: Hash,
+    /// For a decision: what was asked or done. `None` for other acts.
+    pub question: Option<AccessQuestion>,
     /// For a permit: until when it may be relied on, exclusive, in milliseconds since 1970. Otherwise 0.
     pub permit_until_ms: u64,
     /// For a permit: what must be left out.
@@ -97,6 +110,9 @@ impl OutcomeLeaf {
         Encoder::new(Layout::OutcomeLeaf)
             .u8(self.kind as u8)
             .fixed(&self.object)
+            .option(self.question.as_ref(), |e, question| {
+                AccessScope::encode(e.fixed(&question.recipient.0), &question.scope)
+            })
             .u64(self.permit_until_ms)
             .list(&self.obligations, |e, obligation| {
                 e.list(&obligation.purposes, |e, purpose| e.short(purpose.as_bytes()))
@@ -121,6 +137,12 @@ impl OutcomeLeaf {
                 .find(|kind| *kind as u8 == number)
                 .ok_or_else(|| DecodeError::invalid("outcome kind", format!("unknown number {number}")))?,
             object: d.hash("object")?,
+            question: d.option("question", |d| {
+                Ok(AccessQuestion {
+                    recipient: AccountId(d.hash("recipient")?),
+                    scope: AccessScope::decode(d)?,
+                })
+            })?,
             permit_until_ms: d.u64("permit until")?,
             obligations: d.list("obligations", limits::MAX_OBLIGATIONS, |d| {
                 Ok(Obligation {
@@ -159,7 +181,9 @@ pub struct Detail {
 const DENY_OVERRIDES: u8 = 1;
 
 impl Detail {
-    pub(crate) fn of_decision(salt: Hash, consent_log_size: u64, decision: &Decision) -> Self {
+    /// That of a decision.
+    #[must_use]
+    pub fn of_decision(salt: Hash, consent_log_size: u64, decision: &Decision) -> Self {
         Self {
             salt,
             consent_log_size,

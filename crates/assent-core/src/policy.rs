@@ -35,6 +35,45 @@ pub struct Obligation {
     pub data_period: Option<Period>,
 }
 
+/// What a record of access cites: the decision on a request of the same recipient about the same subject.
+#[derive(Clone, Copy, Debug)]
+pub struct CitedRequest<'a> {
+    /// When the request was sequenced.
+    pub time_ms: u64,
+    /// End of its permit, exclusive; 0 for a denial.
+    pub permit_until_ms: u64,
+    /// What was asked for.
+    pub scope: &'a AccessScope,
+}
+
+/// Why a record of access cannot rely on the request that it cites, if it cannot. `cited` is `None` where no request of this
+/// recipient about this subject has the id.
+#[must_use]
+pub fn cited_fault(
+    cited: Option<CitedRequest<'_>>,
+    now_ms: u64,
+    max_validity_ms: u64,
+    read: &AccessScope,
+) -> Option<Reason> {
+    // Followers that began with a snapshot know no older ones.
+    match cited.filter(|cited| now_ms - cited.time_ms.min(now_ms) <= max_validity_ms) {
+        None => Some(Reason::NoSuchRequest),
+        Some(CitedRequest { permit_until_ms: 0, .. }) => Some(Reason::RequestDenied),
+        Some(cited) if now_ms >= cited.permit_until_ms => Some(Reason::PermitExpired),
+        Some(cited) if !cited.scope.covers(read) => Some(Reason::BeyondRequest),
+        Some(_) => None,
+    }
+}
+
+/// The decision on a record of access: the policy's, unless the record cannot rely on the request that it cites.
+#[must_use]
+pub fn with_fault(decision: Decision, fault: Option<Reason>) -> Decision {
+    match fault {
+        Some(reason) => Decision { verdicts: decision.verdicts, ..Decision::denied(reason) },
+        None => decision,
+    }
+}
+
 /// Why a decision came out as it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {

@@ -258,10 +258,14 @@ impl SubjectConsents {
     /// Digest of the active set (layout 0x29), as consent-log leaves carry it.
     #[must_use]
     pub fn active_digest(&self) -> Hash {
-        Encoder::new(Layout::ActiveSet)
-            .list(&self.active, |e, (id, terms)| e.fixed(&id.0).fixed(terms))
-            .sha256()
+        active_set_digest(&self.active)
     }
+}
+
+/// Digest of a set of active consents with their terms hashes, in ascending order of the ids (layout 0x29).
+#[must_use]
+pub fn active_set_digest(active: &[(TransactionId, Hash)]) -> Hash {
+    Encoder::new(Layout::ActiveSet).list(active, |e, (id, terms)| e.fixed(&id.0).fixed(terms)).sha256()
 }
 
 impl Record for SubjectConsents {
@@ -338,50 +342,148 @@ impl Record for RevocationCodeRecord {
     }
 }
 
-/// Leaf hash of a consent log (layout 0x26): the entry that changed the set, and the set after it.
-#[must_use]
-pub fn consent_log_leaf(at: Moment, entry_leaf_hash: &Hash, active_digest: &Hash) -> Hash {
-    leaf_hash(
-        &Encoder::new(Layout::ConsentLogLeaf)
-            .u64(at.sequence)
-            .u64(at.time_ms)
-            .fixed(entry_leaf_hash)
-            .fixed(active_digest)
-            .finish(),
-    )
+/// A leaf of a subject's consent log (layout 0x26): the entry that changed the active set, and the set after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsentLogLeaf {
+    /// Of the entry.
+    pub at: Moment,
+    /// Leaf hash of the entry in its batch's tree.
+    pub entry_leaf_hash: Hash,
+    /// Digest of the active set after it (layout 0x29).
+    pub active_digest: Hash,
 }
 
-/// Leaf hash of an access log (layout 0x27): which transaction, the decision, and the size of the consent log when it was
-/// made.
-#[must_use]
-pub fn access_log_leaf(
-    at: Moment,
-    id: &TransactionId,
-    decision_leaf_hash: &Hash,
-    consent_log_size: u64,
-) -> Hash {
-    leaf_hash(
-        &Encoder::new(Layout::AccessLogLeaf)
-            .u64(at.sequence)
-            .u64(at.time_ms)
-            .fixed(&id.0)
-            .fixed(decision_leaf_hash)
-            .u64(consent_log_size)
-            .finish(),
-    )
+/// A leaf of a subject's access log (layout 0x27): which transaction, the decision, and the size of the consent log when it
+/// was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessLogLeaf {
+    /// Of the entry.
+    pub at: Moment,
+    /// The transaction.
+    pub id: TransactionId,
+    /// Leaf hash of the decision in the entry's outcome tree.
+    pub decision_leaf_hash: Hash,
+    /// Size of the subject's consent log when it was decided.
+    pub consent_log_size: u64,
 }
 
-/// Leaf hash of an actor log (layout 0x28): which transaction, and the decision.
-#[must_use]
-pub fn actor_log_leaf(at: Moment, id: &TransactionId, decision_leaf_hash: &Hash) -> Hash {
-    leaf_hash(
-        &Encoder::new(Layout::ActorLogLeaf)
-            .u64(at.sequence)
-            .u64(at.time_ms)
-            .fixed(&id.0)
-            .fixed(decision_leaf_hash)
-            .finish(),
-    )
+/// A leaf of a recipient's actor log (layout 0x28): which transaction, and the decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActorLogLeaf {
+    /// Of the entry.
+    pub at: Moment,
+    /// The transaction.
+    pub id: TransactionId,
+    /// Leaf hash of the decision in the entry's outcome tree.
+    pub decision_leaf_hash: Hash,
+}
+
+/// A leaf of one of the three logs: its layout, how it is read, and its hash.
+pub trait LogLeaf: Record {
+    /// When it was.
+    fn at(&self) -> Moment;
+
+    /// The leaf hash: RFC 6962 over the encoded leaf.
+    fn hash(&self) -> Hash {
+        leaf_hash(&self.encode())
+    }
+}
+
+fn encode_moment(encoder: Encoder, at: Moment) -> Encoder {
+    encoder.u64(at.sequence).u64(at.time_ms)
+}
+
+fn decode_moment(d: &mut Decoder<'_>) -> Result<Moment, DecodeError> {
+    Ok(Moment { sequence: d.u64("sequence")?, time_ms: d.u64("time")? })
+}
+
+impl Record for ConsentLogLeaf {
+    fn encode(&self) -> Vec<u8> {
+        encode_moment(Encoder::new(Layout::ConsentLogLeaf), self.at)
+            .fixed(&self.entry_leaf_hash)
+            .fixed(&self.active_digest)
+            .finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::ConsentLogLeaf, bytes)?;
+        let leaf = Self {
+            at: decode_moment(&mut d)?,
+            entry_leaf_hash: d.hash("entry leaf hash")?,
+            active_digest: d.hash("active set digest")?,
+        };
+        d.finish()?;
+        Ok(leaf)
+    }
+}
+
+impl Record for AccessLogLeaf {
+    fn encode(&self) -> Vec<u8> {
+        encode_moment(Encoder::new(Layout::AccessLogLeaf), self.at)
+            .fixed(&self.id.0)
+            .fixed(&self.decision_leaf_hash)
+            .u64(self.consent_log_size)
+            .finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::AccessLogLeaf, bytes)?;
+        let leaf = Self {
+            at: decode_moment(&mut d)?,
+            id: TransactionId(d.hash("transaction id")?),
+            decision_leaf_hash: d.hash("decision leaf hash")?,
+            consent_log_size: d.u64("consent log size")?,
+        };
+        d.finish()?;
+        Ok(leaf)
+    }
+}
+
+impl Record for ActorLogLeaf {
+    fn encode(&self) -> Vec<u8> {
+        encode_moment(Encoder::new(Layout::ActorLogLeaf), self.at)
+            .fixed(&self.id.0)
+            .fixed(&self.decision_leaf_hash)
+            .finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::ActorLogLeaf, bytes)?;
+        let leaf = Self {
+            at: decode_moment(&mut d)?,
+            id: TransactionId(d.hash("transaction id")?),
+            decision_leaf_hash: d.hash("decision leaf hash")?,
+        };
+        d.finish()?;
+        Ok(leaf)
+    }
+}
+
+macro_rules! log_leaf {
+    ($name:ident) => {
+        impl LogLeaf for $name {
+            fn at(&self) -> Moment {
+                self.at
+            }
+        }
+    };
+}
+
+log_leaf!(ConsentLogLeaf);
+log_leaf!(AccessLogLeaf);
+log_leaf!(ActorLogLeaf);
+
+/// A leaf that execution appended to a log, as a store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogAppend {
+    /// Key of the record that holds the log's compact range.
+    pub log: StateKey,
+    /// Index of the leaf.
+    pub index: u64,
+    /// The encoded leaf.
+    pub leaf: Vec<u8>,
+    /// Roots of the complete subtrees of 2, 4, 8 … leaves that end with it.
+    pub completed: Vec<Hash>,
 }
 
 /// What is remembered of a sequenced transaction, by its id: enough to refuse its repetition and to judge a record that

@@ -47,17 +47,21 @@ impl CompactRange {
         &self.peaks
     }
 
-    /// Appends a leaf that is hashed already.
-    pub fn append(&mut self, leaf: Hash) {
+    /// Appends a leaf that is hashed already. Gives the roots of the complete subtrees of 2, 4, 8 … leaves that end with it,
+    /// so that a log whose leaves are stored can prove any of them (see [`crate::NodeReader`]).
+    pub fn append(&mut self, leaf: Hash) -> Vec<Hash> {
         let mut node = leaf;
+        let mut completed = Vec::new();
         // Each trailing one bit of the size is a complete subtree as large as `node`.
         for _ in 0..self.size.trailing_ones() {
             if let Some(left) = self.peaks.pop() {
                 node = node_hash(&left, &node);
+                completed.push(node);
             }
         }
         self.peaks.push(node);
         self.size += 1;
+        completed
     }
 
     /// The RFC 6962 root of all leaves.

@@ -21,6 +21,7 @@ mod batch;
 mod compact;
 mod hash;
 mod proof;
+mod range;
 pub mod sparse;
 pub mod tiles;
 
@@ -31,3 +32,4 @@ pub use proof::{
     ConsistencyError, InclusionError, root_from_path, roots_from_consistency_path, verify_consistency,
     verify_inclusion,
 };
+pub use range::{NodeReader, RangeError, range_proof, root_from_range};

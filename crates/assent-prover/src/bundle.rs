@@ -48,8 +48,11 @@ pub(crate) fn make(shared: &Shared, id: &TransactionId, open_details: bool) -> R
     let header = BatchHeader::decode(&batch.header)?;
     let anchor = shared.anchors.proof(row.batch_number)?.ok_or(BundleError::NotAnchored)?;
     let checkpoint = store.checkpoint(anchor.size)?.ok_or(BundleError::CheckpointNotHeld(anchor.size))?;
-    let record = store.record(row.position)?;
-    let logged = record
+    let state_root =
+        batch.state_root.ok_or(BundleError::Inconsistent("the batch is stored without its state root"))?;
+    let record = BatchRecord::new(header.hash(), state_root);
+    let logged = store
+        .record(row.position)?
         .transactions
         .into_iter()
         .nth(row.index as usize)
@@ -76,7 +79,7 @@ pub(crate) fn make(shared: &Shared, id: &TransactionId, open_details: bool) -> R
             Vec::new()
         },
         entry_path,
-        batch_record: BatchRecord::without_state(header.hash()).encode(),
+        batch_record: record.encode(),
         header: batch.header,
         header_signature: batch.signature,
         history_path,

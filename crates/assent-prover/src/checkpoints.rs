@@ -1,15 +1,16 @@
-//! A validator's watch over the prover: every checkpoint that it gets is compared with its own history.
+//! A validator's watch over the prover: every checkpoint that it gets is compared with its own history, and cosigned where
+//! it is right and the validator has a key.
 
 use std::{sync::Arc, time::Duration};
 
-use assent_core::note::Checkpoint;
+use assent_core::note::{Checkpoint, CosignerKey};
 use assent_merkle::tiles::TileProver;
 use assent_proto::v1::{self as proto, prover_service_client::ProverServiceClient};
 use assent_verify::evidence::RootClaim;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{ProverError, Shared, halt};
+use crate::{Cosigner, ProverError, Shared, cosign, halt};
 
 /// How often the prover is asked.
 const POLL: Duration = Duration::from_millis(500);
@@ -19,6 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub(crate) async fn run(
     shared: Arc<Shared>,
     address: String,
+    cosigner: Option<Cosigner>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), ProverError> {
     let endpoint = Endpoint::from_shared(address.clone())
@@ -26,7 +28,7 @@ pub(crate) async fn run(
         .connect_timeout(Duration::from_secs(5))
         .timeout(Duration::from_secs(10));
     let mut client = ProverServiceClient::new(endpoint.connect_lazy());
-    let (mut pause, mut told, mut watching) = (POLL, false, Watching::default());
+    let (mut pause, mut told, mut watching) = (POLL, false, Watching { cosigner, pending: None, anchors: 0 });
     loop {
         if shared.halted().is_some() {
             return Ok(());
@@ -53,8 +55,8 @@ pub(crate) async fn run(
     }
 }
 
-#[derive(Default)]
 struct Watching {
+    cosigner: Option<Cosigner>,
     /// Ahead of our own history: compared when that has caught up.
     pending: Option<(Checkpoint, String)>,
     /// Anchors whose checkpoint is kept.
@@ -77,13 +79,19 @@ impl Watching {
         if let Some((checkpoint, note)) =
             self.pending.take_if(|(checkpoint, _)| checkpoint.size <= *shared.batches.borrow())
         {
-            compare(shared, &checkpoint, note)?;
+            if let Err(problem) = self.compare(shared, client, &checkpoint, note).await? {
+                return Ok(Err(problem));
+            }
         }
         // The newest may be far ahead, now or for ever: then the one that ends where we are.
         let own = *shared.batches.borrow();
         if self.pending.is_some() && own > *shared.checkpointed.borrow() {
             match fetch(shared, client, own).await {
-                Ok(Some((checkpoint, note))) => compare(shared, &checkpoint, note)?,
+                Ok(Some((checkpoint, note))) => {
+                    if let Err(problem) = self.compare(shared, client, &checkpoint, note).await? {
+                        return Ok(Err(problem));
+                    }
+                }
                 Ok(None) => {}
                 Err(problem) => return Ok(Err(problem)),
             }
@@ -97,7 +105,11 @@ impl Watching {
             }
             if shared.store.checkpoint(size)?.is_none() {
                 match fetch(shared, client, size).await {
-                    Ok(Some((checkpoint, note))) => compare(shared, &checkpoint, note)?,
+                    Ok(Some((checkpoint, note))) => {
+                        if let Err(problem) = self.compare(shared, client, &checkpoint, note).await? {
+                            return Ok(Err(problem));
+                        }
+                    }
                     Ok(None) => break,
                     Err(problem) => return Ok(Err(problem)),
                 }
@@ -105,6 +117,85 @@ impl Watching {
             self.anchors += 1;
         }
         Ok(Ok(()))
+    }
+
+    /// Compares a checkpoint with our own history; cosigns it where it is right. The inner result says why the prover did not
+    /// take the cosignature.
+    async fn compare(
+        &self,
+        shared: &Arc<Shared>,
+        client: &mut ProverServiceClient<Channel>,
+        checkpoint: &Checkpoint,
+        note: String,
+    ) -> Result<Result<(), String>, ProverError> {
+        let batches = *shared.batches.borrow();
+        let own = TileProver::new(shared.store.as_ref(), batches).root(checkpoint.size)?;
+        if own != checkpoint.root {
+            let difference = format!(
+                "the prover signed root {} for size {}, this history has {}",
+                hex::encode(checkpoint.root),
+                checkpoint.size,
+                hex::encode(own)
+            );
+            let claim = RootClaim::Signed(note);
+            halt::on_claim(shared, checkpoint.size, difference, claim)?;
+            return Ok(Ok(()));
+        }
+        let line = self.vouch(shared, checkpoint, &note)?;
+        shared.checkpointed.send_if_modified(|size| {
+            let newer = checkpoint.size > *size;
+            *size = checkpoint.size.max(*size);
+            newer
+        });
+        let Some(line) = line else { return Ok(Ok(())) };
+        let request = proto::AddCosignatureRequest { size: checkpoint.size, line };
+        let told = client.add_cosignature(request).await;
+        Ok(told.map(|_| ()).map_err(|status| format!("it did not take the cosignature: {}", status.message())))
+    }
+
+    /// Keeps the checkpoint with our cosignature. Gives the line where the prover does not have it yet.
+    fn vouch(
+        &self,
+        shared: &Shared,
+        checkpoint: &Checkpoint,
+        note: &str,
+    ) -> Result<Option<String>, ProverError> {
+        let held = shared.store.checkpoint(checkpoint.size)?;
+        let Some(Cosigner { name, key }) = &self.cosigner else {
+            // Others' cosignatures may have come since.
+            if held.is_none_or(|held| cosign::count(&held) < cosign::count(note)) {
+                shared.cosigned.keep(&shared.store, checkpoint.size, note)?;
+            }
+            return Ok(None);
+        };
+        let chain = shared.config.manifest.chain_id();
+        let by = CosignerKey::new(name, key.public()).map_err(ProverError::Cosigner)?;
+        let has_ours = |note: &str| {
+            checkpoint.cosignatures(note, &chain, std::slice::from_ref(&by)).is_ok_and(|found| !found.is_empty())
+        };
+        if has_ours(note) {
+            if held.is_none_or(|held| cosign::count(&held) < cosign::count(note)) {
+                shared.cosigned.keep(&shared.store, checkpoint.size, note)?;
+            }
+            return Ok(None);
+        }
+        // One that the prover has not got is sent again as it is, not signed anew.
+        let prefix = format!("\u{2014} {name} ");
+        let line = held
+            .filter(|held| has_ours(held))
+            .and_then(|held| Some(format!("{}\n", held.lines().find(|line| line.starts_with(&prefix))?)));
+        let line = match line {
+            Some(line) => line,
+            None => {
+                let time_s = std::time::SystemTime::now()
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .map_or(0, |since| since.as_secs());
+                let line = checkpoint.cosign(&chain, name, key, time_s).map_err(ProverError::Cosigner)?;
+                shared.cosigned.keep(&shared.store, checkpoint.size, &format!("{note}{line}"))?;
+                line
+            }
+        };
+        Ok(Some(line))
     }
 }
 
@@ -129,27 +220,4 @@ async fn fetch(
         ));
     }
     Ok(Some((checkpoint, note)))
-}
-
-fn compare(shared: &Shared, checkpoint: &Checkpoint, note: String) -> Result<(), ProverError> {
-    let batches = *shared.batches.borrow();
-    let own = TileProver::new(shared.store.as_ref(), batches).root(checkpoint.size)?;
-    if own == checkpoint.root {
-        if shared.store.checkpoint(checkpoint.size)?.is_none() {
-            shared.store.put_checkpoint(checkpoint.size, &note)?;
-        }
-        shared.checkpointed.send_if_modified(|size| {
-            let newer = checkpoint.size > *size;
-            *size = checkpoint.size.max(*size);
-            newer
-        });
-        return Ok(());
-    }
-    let difference = format!(
-        "the prover signed root {} for size {}, this history has {}",
-        hex::encode(checkpoint.root),
-        checkpoint.size,
-        hex::encode(own)
-    );
-    halt::on_claim(shared, checkpoint.size, difference, RootClaim::Signed(note))
 }

@@ -2,19 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use assent_core::{ChainId, batch::BatchRecord, codec::sha256, note::Checkpoint};
-use assent_merkle::tiles::{TileProver, TileWriter};
+use assent_core::{ChainId, batch::BatchRecord, codec::sha256};
 use assent_proto::v1::{
     self as proto, prover_service_client::ProverServiceClient,
     sequencer_service_client::SequencerServiceClient,
 };
-use assent_verify::evidence::{RecordProof, RootClaim};
-use tokio::sync::watch;
+use assent_verify::{
+    evidence::{RecordProof, RootClaim},
+    replay::Replayed,
+};
+use tokio::sync::{mpsc, watch};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     Duty, ProverError, Shared, halt,
-    take_in::{BatchError, Follower},
+    take_in::{BatchError, Executor},
 };
 
 /// Bytes of one message of the stream: a whole batch, with its entries.
@@ -36,7 +38,8 @@ enum Ended {
 
 pub(crate) async fn run(
     shared: Arc<Shared>,
-    follower: Follower,
+    executor: Executor,
+    executed: mpsc::Sender<Arc<Replayed>>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), ProverError> {
     let address = shared.config.sequencer.clone();
@@ -45,7 +48,7 @@ pub(crate) async fn run(
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_while_idle(true);
-    let mut follower = Some(follower);
+    let mut executor = Some(executor);
     let mut pause = BACKOFF.0;
     let mut last_problem = String::new();
     loop {
@@ -54,7 +57,7 @@ pub(crate) async fn run(
             return Ok(());
         }
         let before = *shared.batches.borrow();
-        match follow(&shared, &endpoint, &mut follower, &mut shutdown).await? {
+        match follow(&shared, &endpoint, &mut executor, &executed, &mut shutdown).await? {
             Ended::Stopped => return Ok(()),
             Ended::Halted => {
                 let _ = shutdown.wait_for(|stop| *stop).await;
@@ -81,7 +84,8 @@ pub(crate) async fn run(
 async fn follow(
     shared: &Arc<Shared>,
     endpoint: &Endpoint,
-    follower: &mut Option<Follower>,
+    executor: &mut Option<Executor>,
+    executed: &mpsc::Sender<Arc<Replayed>>,
     shutdown: &mut watch::Receiver<bool>,
 ) -> Result<Ended, ProverError> {
     let connecting = async {
@@ -105,14 +109,14 @@ async fn follow(
             "it serves chain {found}, this prover is of chain {expected}"
         )));
     }
-    let from_batch = *shared.batches.borrow();
+    let from_batch = executor.as_ref().map_or(0, Executor::next_batch);
     let mut stream = match client.stream_batches(proto::StreamBatchesRequest { from_batch }).await {
         Ok(response) => response.into_inner(),
         Err(status) => return Ok(Ended::Disconnected(status.to_string())),
     };
     tracing::info!(from_batch, "following the sequencer");
     let mut last_progress = std::time::Instant::now();
-    let mut entries_then = follower.as_ref().map_or(0, Follower::next_sequence);
+    let mut entries_then = executor.as_ref().map_or(0, Executor::next_sequence);
     loop {
         let message = tokio::select! {
             message = stream.message() => message,
@@ -128,9 +132,9 @@ async fn follow(
         if shared.halted().is_some() {
             return Ok(Ended::Halted);
         }
-        let Some(mut worker) = follower.take() else { return Ok(Ended::Halted) };
+        let Some(mut worker) = executor.take() else { return Ok(Ended::Halted) };
         let work = tokio::task::spawn_blocking(move || {
-            let result = worker.take_in(&batch);
+            let result = worker.execute(&batch);
             (worker, batch, result)
         });
         let Ok((worker, batch, result)) = work.await else {
@@ -138,30 +142,32 @@ async fn follow(
             return Ok(Ended::Halted);
         };
         match result {
-            Ok(checkpoint) => {
+            Ok(replayed) => {
                 if last_progress.elapsed() >= PROGRESS {
-                    let entries = worker.next_sequence();
+                    let (batches, entries) = (worker.next_batch(), worker.next_sequence());
                     let rate = (entries - entries_then) as f64 / last_progress.elapsed().as_secs_f64();
-                    tracing::info!(
-                        batches = checkpoint.size,
-                        entries,
-                        "re-executed, {rate:.0} entries a second"
-                    );
+                    tracing::info!(batches, entries, "re-executed, {rate:.0} entries a second");
                     (last_progress, entries_then) = (std::time::Instant::now(), entries);
                 }
-                shared.batches.send_replace(checkpoint.size);
-                if matches!(shared.config.duty, Duty::Prover { .. }) {
-                    shared.checkpointed.send_replace(checkpoint.size);
+                *executor = Some(worker);
+                if executed.send(replayed).await.is_err() {
+                    // The other stage has failed, and says why.
+                    return Ok(Ended::Halted);
                 }
-                *follower = Some(worker);
             }
-            Err(BatchError::Store(error)) => return Err(error.into()),
             Err(BatchError::State(error)) => return Err(error.into()),
             Err(BatchError::Unsigned(error)) => {
-                *follower = Some(worker);
+                *executor = Some(worker);
                 return Ok(Ended::Disconnected(format!("what it sends is not what it signed: {error}")));
             }
             Err(BatchError::Divergence(divergence)) => {
+                // The report is made from what is stored: all batches before this one.
+                let number = number_of(&batch);
+                let mut batches = shared.batches.subscribe();
+                tokio::select! {
+                    _ = batches.wait_for(|committed| Some(*committed) >= number) => {}
+                    _ = shutdown.wait_for(|stop| *stop) => return Ok(Ended::Stopped),
+                }
                 let endorsed = endorsement(shared, &batch).await;
                 let (shared, done) = (shared.clone(), Ended::Halted);
                 // Evidence holds the whole ledger: off the async threads.
@@ -177,24 +183,27 @@ async fn follow(
     }
 }
 
-/// For a validator: the checkpoint in which the prover vouched for a wrong batch, if it did. The prover signs one with each
-/// batch, so the one that ends with this batch shows it.
+/// The number of a batch whose header is signed.
+fn number_of(batch: &proto::SealedBatch) -> Option<u64> {
+    assent_core::batch::BatchHeader::decode(&batch.header).ok().map(|header| header.number)
+}
+
+/// For a validator: the batch record in which the prover vouched for a wrong batch, if it did.
 async fn endorsement(shared: &Shared, batch: &proto::SealedBatch) -> Option<RecordProof> {
-    let Duty::Validator { prover: Some(address) } = &shared.config.duty else { return None };
+    let Duty::Validator { prover: Some(address), .. } = &shared.config.duty else { return None };
     let number = *shared.batches.borrow();
     let endpoint = Endpoint::from_shared(address.clone()).ok()?.timeout(Duration::from_secs(5));
     let mut client = ProverServiceClient::new(endpoint.connect_lazy());
-    let request = proto::GetCheckpointRequest { size: number + 1 };
-    let note = client.get_checkpoint(request).await.ok()?.into_inner().checkpoint;
-    let manifest = &shared.config.manifest;
-    let checkpoint = Checkpoint::open(&note, &manifest.chain_id(), &manifest.prover_key).ok()?;
-    let record = BatchRecord::without_state(sha256(&batch.header));
-    let mut history = TileWriter::open(shared.store.as_ref(), number).ok()?;
-    history.append(record.leaf_hash());
-    if (history.size(), history.root()) != (checkpoint.size, checkpoint.root) {
-        return None;
-    }
-    // The last leaf's path: the roots of the complete subtrees before it, smallest first.
-    let path = TileProver::new(shared.store.as_ref(), number).path_of_next(number).ok()?;
-    Some(RecordProof { claim: RootClaim::Signed(note), record: record.encode(), path })
+    // The prover signs a checkpoint with each batch.
+    let size = number + 1;
+    let note = client.get_checkpoint(proto::GetCheckpointRequest { size }).await.ok()?.into_inner().checkpoint;
+    let found = client.get_batch_record(proto::GetBatchRecordRequest { number, size }).await.ok()?.into_inner();
+    let record = BatchRecord::decode(&found.record).ok()?;
+    let path = found.path.iter().map(|hash| hash.as_slice().try_into().ok()).collect::<Option<_>>()?;
+    // Whether it holds under the checkpoint is checked with the evidence.
+    (record.header_hash == sha256(&batch.header)).then_some(RecordProof {
+        claim: RootClaim::Signed(note),
+        record: found.record,
+        path,
+    })
 }

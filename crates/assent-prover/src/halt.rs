@@ -6,14 +6,14 @@ use std::{
     sync::PoisonError,
 };
 
-use assent_core::codec::sha256;
+use assent_core::{codec::sha256, machine::Cursor};
 use assent_proto::v1 as proto;
 use assent_verify::batches::encode_batch;
 use assent_verify::{
     Pins,
     evidence::verify_evidence,
     evidence::{Accusation, Evidence, MAX_EVIDENCE_BYTES, RecordProof, RootClaim, SignedHeader, Statements},
-    replay::Divergence,
+    replay::{Divergence, MemoryState, Replayer},
 };
 use serde::Serialize;
 
@@ -188,12 +188,7 @@ fn wrong_root(shared: &Shared, size: u64, claim: RootClaim) -> Result<Result<Vec
             statements.add_claim("a checkpoint of that size", RootClaim::Signed(note));
         }
     }
-    for number in 0..*shared.batches.borrow() {
-        if let Some(batch) = shared.store.batch(number)? {
-            let header = SignedHeader { header: batch.header, signature: batch.signature };
-            statements.add_header("batch", header);
-        }
-    }
+    add_effects(shared, &mut statements)?;
     Ok(match statements.find(&pins, &mut |_, _| {}) {
         Err(error) => Err(error.to_string()),
         Ok(found) => match found.evidence.first() {
@@ -201,6 +196,26 @@ fn wrong_root(shared: &Shared, size: u64, claim: RootClaim) -> Result<Result<Vec
             None => Err(format!("nothing was found; left aside: {}", found.ignored.join("; "))),
         },
     })
+}
+
+/// Headers and effects of all batches, by executing them once more from the first one on. Their signatures were checked when
+/// they came.
+fn add_effects(shared: &Shared, statements: &mut Statements) -> Result<(), ProverError> {
+    let manifest = &shared.config.manifest;
+    let mut replayer = Replayer::new(manifest.clone(), Cursor::genesis(manifest))?.without_signatures();
+    let mut state = MemoryState::default();
+    for number in 0..*shared.batches.borrow() {
+        let Some(batch) = shared.store.sealed_batch(number)? else { break };
+        // What is stored was right when it came; if it is not now, there are no effects to show.
+        let Ok(replayed) = replayer.apply(&state, &batch) else { break };
+        let header = SignedHeader { header: batch.header, signature: replayed.signature };
+        statements.add_header("batch", header);
+        if let Some(sealed) = replayed.sealed() {
+            state.apply(sealed);
+            statements.add_effects(replayed.header.hash(), sealed.effects.clone());
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file whole or not at all.

@@ -6,7 +6,8 @@
 //! first difference either halts for good, with a report and, where it is somebody's fault, evidence beside its database
 //! (`halt.rs`).
 //!
-//! One task each: following the batch stream (`follow.rs`), the base chain (`anchoring.rs`), for a prover telling the
+//! One task each: following the batch stream and executing it (`follow.rs`), committing what was executed to the state tree,
+//! the history and the database (`commit.rs`), the base chain (`anchoring.rs`), for a prover telling the
 //! sequencer (`report.rs`), for a validator watching the prover (`checkpoints.rs`). The gRPC service reads what they have
 //! stored. What happens on a crash: a batch, its tiles and its signed checkpoint are one synced atomic write; following goes
 //! on after the last one.
@@ -14,8 +15,11 @@
 mod anchoring;
 mod bundle;
 mod checkpoints;
+mod commit;
+mod cosign;
 mod follow;
 mod halt;
+mod proofs;
 mod report;
 mod service;
 mod take_in;
@@ -28,7 +32,9 @@ use std::{
 };
 
 use assent_anchor::{AnchorConfig, AnchorError, AnchorView, rpc::RpcError};
-use assent_core::{manifest::GenesisManifest, ruleset::RulesetError, signature::KeyPair};
+use assent_core::{
+    manifest::GenesisManifest, note::{CosignerKey, NoteError}, ruleset::RulesetError, signature::KeyPair,
+};
 use assent_merkle::tiles::TileError;
 use assent_store::{LedgerStore, Role, StoreError};
 use thiserror::Error;
@@ -52,6 +58,10 @@ pub struct ProverConfig {
     pub base: Option<BaseChain>,
     /// Blocks from an anchor's on at which it counts as confirmed.
     pub confirmations: u32,
+    /// Memory for pages of the state tree, in MiB.
+    pub state_cache_mib: u64,
+    /// Validators whose cosignatures are taken in.
+    pub validators: Vec<CosignerKey>,
 }
 
 /// What tells a prover from a validator.
@@ -69,7 +79,18 @@ pub enum Duty {
     Validator {
         /// The prover's gRPC address. Without it only the batches and the anchors are checked.
         prover: Option<String>,
+        /// With which it cosigns checkpoints that it has found right.
+        cosigner: Option<Cosigner>,
     },
+}
+
+/// A validator's name and key.
+#[derive(Clone)]
+pub struct Cosigner {
+    /// As auditors name it.
+    pub name: String,
+    /// Its key.
+    pub key: KeyPair,
 }
 
 /// Where the base chain is, and how the ledger is anchored on it.
@@ -99,6 +120,12 @@ pub enum ProverError {
     /// The history tree cannot be read.
     #[error("the history tree cannot be read: {0}")]
     Tiles(#[from] TileError<StoreError>),
+    /// The state tree cannot be read.
+    #[error("the state tree cannot be read: {0}")]
+    StateTree(String),
+    /// An impossible name of a validator.
+    #[error("the validator's name: {0}")]
+    Cosigner(NoteError),
     /// Anchoring.
     #[error(transparent)]
     Anchor(#[from] AnchorError),
@@ -141,6 +168,10 @@ pub(crate) struct Shared {
     pub(crate) batches: watch::Sender<u64>,
     /// Batches under a checkpoint of the prover, as they grow. For a prover the same.
     pub(crate) checkpointed: watch::Sender<u64>,
+    /// The newest version of the state.
+    pub(crate) state: take_in::SharedState,
+    /// Which checkpoints are cosigned.
+    pub(crate) cosigned: cosign::Cosigned,
     /// Why it halted. Set once.
     pub(crate) halted: RwLock<Option<String>>,
 }
@@ -154,7 +185,8 @@ impl Shared {
 /// An opened prover or validator.
 pub struct Prover {
     shared: Arc<Shared>,
-    follower: take_in::Follower,
+    executor: take_in::Executor,
+    committer: take_in::Committer,
     anchorer: Option<assent_anchor::Anchorer>,
 }
 
@@ -172,7 +204,8 @@ impl Prover {
             Duty::Validator { .. } => (Role::Validator, None),
         };
         let store = Arc::new(LedgerStore::open(&config.path, role, &config.manifest.chain_id())?);
-        let follower = take_in::Follower::open(config.manifest.clone(), key, store.clone())?;
+        let (executor, committer) =
+            take_in::open(config.manifest.clone(), key, store.clone(), config.state_cache_mib)?;
         let rows = Arc::new(anchoring::Rows(store.clone()));
         let anchorer = match &config.base {
             Some(base) => {
@@ -185,7 +218,9 @@ impl Prover {
             anchorer.as_ref().map_or_else(|| AnchorView::empty(rows), assent_anchor::Anchorer::view);
         let shared = Arc::new(Shared {
             anchors,
-            batches: watch::Sender::new(follower.next_batch()),
+            batches: watch::Sender::new(executor.next_batch()),
+            state: committer.state(),
+            cosigned: cosign::Cosigned::open(&store)?,
             checkpointed: watch::Sender::new(store.newest_checkpoint()?.map_or(0, |(size, _)| size)),
             halted: RwLock::new(None),
             store,
@@ -195,7 +230,7 @@ impl Prover {
         if report.exists() {
             halt::halt(&shared, format!("an earlier run halted, see {}", report.display()));
         }
-        Ok(Self { shared, follower, anchorer })
+        Ok(Self { shared, executor, committer, anchorer })
     }
 
     /// Takes in batches from files instead of from a sequencer, before [`Self::run`]. Gives the number of the next batch.
@@ -203,25 +238,23 @@ impl Prover {
     /// # Errors
     /// [`ProverError::Batch`], where it does not follow; everything before it is kept.
     pub fn import(&mut self, batch: &assent_proto::v1::SealedBatch) -> Result<u64, ProverError> {
-        let number = self.follower.next_batch();
+        let number = self.executor.next_batch();
         if let Some(why) = self.shared.halted() {
             return Err(ProverError::Batch { number, problem: why });
         }
-        let checkpoint = self.follower.take_in(batch).map_err(|error| match error {
-            take_in::BatchError::Store(error) => ProverError::Store(error),
-            other => ProverError::Batch { number, problem: other.to_string() },
-        })?;
-        self.shared.batches.send_replace(checkpoint.size);
-        if matches!(self.shared.config.duty, Duty::Prover { .. }) {
-            self.shared.checkpointed.send_replace(checkpoint.size);
-        }
+        let replayed = self
+            .executor
+            .execute(batch)
+            .map_err(|error| ProverError::Batch { number, problem: error.to_string() })?;
+        let checkpoint = self.committer.commit(&replayed)?;
+        commit::tell(&self.shared, &checkpoint);
         Ok(checkpoint.size)
     }
 
     /// The number of the next batch, and of the next entry.
     #[must_use]
     pub fn next(&self) -> (u64, u64) {
-        (self.follower.next_batch(), self.follower.next_sequence())
+        (self.executor.next_batch(), self.executor.next_sequence())
     }
 
     /// What clients and auditors call.
@@ -236,8 +269,10 @@ impl Prover {
     /// [`ProverError`] where storage fails; a divergence is no error of the prover's: it halts, reports, and goes on serving
     /// what it has proven.
     pub async fn run(self, shutdown: watch::Receiver<bool>) -> Result<(), ProverError> {
-        let Self { shared, follower, anchorer } = self;
-        let following = follow::run(shared.clone(), follower, shutdown.clone());
+        let Self { shared, executor, committer, anchorer } = self;
+        let (executed, to_commit) = tokio::sync::mpsc::channel(commit::AHEAD);
+        let following = follow::run(shared.clone(), executor, executed, shutdown.clone());
+        let committing = commit::run(shared.clone(), committer, to_commit);
         let anchoring = async {
             match anchorer {
                 Some(anchorer) => anchoring::run(shared.clone(), anchorer, shutdown.clone()).await,
@@ -247,13 +282,13 @@ impl Prover {
         let duty = async {
             match shared.config.duty.clone() {
                 Duty::Prover { .. } => report::run(shared.clone(), shutdown.clone()).await,
-                Duty::Validator { prover: Some(address) } => {
-                    checkpoints::run(shared.clone(), address, shutdown.clone()).await
+                Duty::Validator { prover: Some(address), cosigner } => {
+                    checkpoints::run(shared.clone(), address, cosigner, shutdown.clone()).await
                 }
-                Duty::Validator { prover: None } => Ok(()),
+                Duty::Validator { prover: None, .. } => Ok(()),
             }
         };
-        tokio::try_join!(following, anchoring, duty)?;
+        tokio::try_join!(following, committing, anchoring, duty)?;
         Ok(())
     }
 }

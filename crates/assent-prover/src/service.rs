@@ -1,20 +1,29 @@
 //! The gRPC service.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
-use assent_core::TransactionId;
+use assent_core::{
+    AccountId, TransactionId,
+    batch::{BatchHeader, BatchRecord},
+    codec::sha256,
+    limits::MAX_TIME_MS,
+};
 use assent_merkle::tiles::{TileError, TileProver};
 use assent_proto::{
     errors,
     v1::{self as proto, prover_service_server::ProverService},
 };
-use tokio::sync::mpsc;
+use assent_store::StoreError;
+use assent_verify::state::{StateRoot, consent::At, history::Whose};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Code, Request, Response, Status};
 
 use crate::{
     Duty, Shared,
     bundle::{self, BundleError},
+    cosign::{self, CosignError},
+    proofs::{self, ProofError},
     tier,
 };
 
@@ -23,10 +32,22 @@ pub const MAX_RESPONSE_BYTES: usize = assent_verify::MAX_BUNDLE_BYTES + 1024;
 /// Tier changes that wait for one slow watcher.
 const WATCH_AHEAD: usize = 16;
 
+/// Histories that are made and sent at a time: one may take half a gibibyte of memory.
+const HISTORIES: usize = 2;
+/// Bytes of one piece of a history, far below what a gRPC message may have.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Pieces that wait for one slow reader.
+const CHUNKS_AHEAD: usize = 4;
+/// How long a file waits for a checkpoint over its state with enough cosignatures. Validators ask for checkpoints twice a
+/// second.
+const CHECKPOINT_WAIT: Duration = Duration::from_secs(10);
+
 /// What clients and auditors of a prover call.
 #[derive(Clone)]
 pub struct ProverApi {
     shared: Arc<Shared>,
+    /// Histories that are made and sent at a time.
+    histories: Arc<Semaphore>,
 }
 
 fn internal(error: impl std::error::Error + 'static) -> Status {
@@ -41,9 +62,99 @@ fn id_of(bytes: &[u8]) -> Result<TransactionId, Status> {
     })
 }
 
+fn account_of(field: &'static str, bytes: &[u8]) -> Result<AccountId, Status> {
+    AccountId::try_from(bytes).map_err(|_| {
+        let problem = format!("expected 32 bytes, found {}", bytes.len());
+        errors::field_error("FIELD_INVALID", field, problem)
+    })
+}
+
+fn out_of_range(field: &'static str) -> impl Fn(TileError<StoreError>) -> Status {
+    move |error| match error {
+        TileError::OutOfRange { .. } => {
+            errors::field_error("SIZE_OUT_OF_RANGE", field, error.to_string())
+        }
+        other => internal(other),
+    }
+}
+
+fn no_proof(error: ProofError) -> Status {
+    let text = error.to_string();
+    match error {
+        ProofError::Unknown => errors::error(Code::NotFound, "TRANSACTION_NOT_PROVEN", text),
+        ProofError::NoState => errors::error(Code::FailedPrecondition, "CHECKPOINT_NOT_HELD", text),
+        ProofError::NotADecision => errors::field_error("NOT_A_DECISION", "transaction_id", text),
+        ProofError::SubjectRequired(_) | ProofError::OtherSubject => {
+            errors::field_error("SUBJECT_REQUIRED", "subject", text)
+        }
+        ProofError::WindowTooLarge { .. } => {
+            errors::error(Code::FailedPrecondition, "WINDOW_TOO_LARGE", text)
+        }
+        ProofError::HistoryTooLong { .. } => errors::field_error("HISTORY_TOO_LONG", "to_ms", text),
+        ProofError::MomentNotReached { .. } => {
+            errors::error(Code::FailedPrecondition, "MOMENT_NOT_REACHED", text)
+        }
+        other => internal(other),
+    }
+}
+
 impl ProverApi {
+    /// Fills in the newest checkpoint that is over the state and has enough cosignatures, with the path to it.
+    async fn under_checkpoint(&self, state: &mut StateRoot, cosignatures: u32) -> Result<(), Status> {
+        let number = BatchHeader::decode(&state.header.header).map_err(internal)?.number;
+        let least = cosignatures as usize;
+        let (mut checkpointed, mut cosigned) =
+            (self.shared.checkpointed.subscribe(), self.shared.cosigned.changes());
+        let deadline = tokio::time::Instant::now() + CHECKPOINT_WAIT;
+        let size = loop {
+            let newest = match least {
+                0 => Some(*checkpointed.borrow_and_update()),
+                least => self.shared.cosigned.newest(least),
+            };
+            cosigned.mark_unchanged();
+            if let Some(size) = newest.filter(|size| *size > number) {
+                break size;
+            }
+            let changed = async {
+                tokio::select! {
+                    _ = checkpointed.changed() => {}
+                    _ = cosigned.changed() => {}
+                }
+            };
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return Err(match least {
+                    0 => {
+                        let text = format!("no checkpoint over batch {number} is held here yet");
+                        errors::error(Code::FailedPrecondition, "CHECKPOINT_NOT_HELD", text)
+                    }
+                    least => {
+                        let text = format!(
+                            "no checkpoint over batch {number} has {least} cosignature(s) after {} s: are the validators up, \
+                             and does the prover know their keys (setting prover.validators)?",
+                            CHECKPOINT_WAIT.as_secs()
+                        );
+                        errors::error(Code::FailedPrecondition, "TOO_FEW_COSIGNATURES", text)
+                    }
+                });
+            }
+        };
+        let (path, note) = self
+            .blocking(move |shared| {
+                let path = TileProver::new(shared.store.as_ref(), size)
+                    .inclusion_path(number, size)
+                    .map_err(internal)?;
+                Ok((path, shared.store.checkpoint(size).map_err(internal)?))
+            })
+            .await?;
+        let text = || format!("the checkpoint over {size} batches is not held here");
+        let note = note
+            .ok_or_else(|| errors::error(Code::FailedPrecondition, "CHECKPOINT_NOT_HELD", text()))?;
+        (state.path, state.checkpoint) = (path, note);
+        Ok(())
+    }
+
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, histories: Arc::new(Semaphore::new(HISTORIES)) }
     }
 
     /// Runs what reads the database off the async threads.
@@ -168,16 +279,134 @@ impl ProverService for ProverApi {
             .blocking(move |shared| {
                 let size = *shared.batches.borrow();
                 let prover = TileProver::new(shared.store.as_ref(), size);
-                prover.consistency_path(old_size, new_size).map_err(|error| match error {
-                    TileError::OutOfRange { .. } => {
-                        errors::field_error("SIZE_OUT_OF_RANGE", "new_size", error.to_string())
-                    }
-                    other => internal(other),
-                })
+                prover.consistency_path(old_size, new_size).map_err(out_of_range("new_size"))
             })
             .await?;
         let path = path.iter().map(|hash| hash.to_vec()).collect();
         Ok(Response::new(proto::GetConsistencyProofResponse { path }))
+    }
+
+    async fn get_batch_record(
+        &self,
+        request: Request<proto::GetBatchRecordRequest>,
+    ) -> Result<Response<proto::GetBatchRecordResponse>, Status> {
+        let proto::GetBatchRecordRequest { number, size } = request.into_inner();
+        let found = self
+            .blocking(move |shared| {
+                let batches = *shared.batches.borrow();
+                let path = TileProver::new(shared.store.as_ref(), batches)
+                    .inclusion_path(number, size)
+                    .map_err(out_of_range("size"))?;
+                let batch = shared.store.batch(number).map_err(internal)?;
+                let record = batch.and_then(|batch| {
+                    Some(BatchRecord::new(sha256(&batch.header), batch.state_root?).encode())
+                });
+                let record = record.ok_or_else(|| internal(BundleError::Inconsistent("a batch is missing")))?;
+                Ok(proto::GetBatchRecordResponse {
+                    record,
+                    path: path.iter().map(|hash| hash.to_vec()).collect(),
+                })
+            })
+            .await?;
+        Ok(Response::new(found))
+    }
+
+    async fn get_decision_proof(
+        &self,
+        request: Request<proto::GetDecisionProofRequest>,
+    ) -> Result<Response<proto::GetDecisionProofResponse>, Status> {
+        let request = request.into_inner();
+        let id = id_of(&request.transaction_id)?;
+        let subject = match request.subject.as_slice() {
+            [] => None,
+            bytes => Some(account_of("subject", bytes)?),
+        };
+        let mut file = self
+            .blocking(move |shared| proofs::decision(shared, id, subject).map_err(no_proof))
+            .await?;
+        self.under_checkpoint(&mut file.state, request.cosignatures).await?;
+        Ok(Response::new(proto::GetDecisionProofResponse { file: file.encode() }))
+    }
+
+    async fn get_consent_proof(
+        &self,
+        request: Request<proto::GetConsentProofRequest>,
+    ) -> Result<Response<proto::GetConsentProofResponse>, Status> {
+        use proto::get_consent_proof_request::At as Moment;
+        let request = request.into_inner();
+        let consent = TransactionId::try_from(request.consent_id.as_slice()).map_err(|_| {
+            let problem = format!("expected 32 bytes, found {}", request.consent_id.len());
+            errors::field_error("FIELD_INVALID", "consent_id", problem)
+        })?;
+        let at = match request.at {
+            None => At::Newest,
+            Some(Moment::TimeMs(time)) if time <= MAX_TIME_MS => At::Time(time),
+            Some(Moment::TimeMs(time)) => {
+                let problem = format!("{time} is after the year 9999");
+                return Err(errors::field_error("FIELD_INVALID", "time_ms", problem));
+            }
+            Some(Moment::Sequence(sequence)) => At::Sequence(sequence),
+        };
+        let mut file =
+            self.blocking(move |shared| proofs::consent(shared, consent, at).map_err(no_proof)).await?;
+        self.under_checkpoint(&mut file.state, request.cosignatures).await?;
+        Ok(Response::new(proto::GetConsentProofResponse { file: file.encode() }))
+    }
+
+    type GetHistoryProofStream =
+        Pin<Box<dyn Stream<Item = Result<proto::GetHistoryProofResponse, Status>> + Send>>;
+
+    async fn get_history_proof(
+        &self,
+        request: Request<proto::GetHistoryProofRequest>,
+    ) -> Result<Response<Self::GetHistoryProofStream>, Status> {
+        let request = request.into_inner();
+        let account = account_of("account", &request.account)?;
+        let whose =
+            if request.as_recipient { Whose::Recipient(account) } else { Whose::Subject(account) };
+        let (from, to) = (request.from_ms, if request.to_ms == 0 { u64::MAX } else { request.to_ms });
+        if from >= to {
+            let problem = format!("the period ends at {to}, which is not after its begin, {from}");
+            return Err(errors::field_error("FIELD_INVALID", "to_ms", problem));
+        }
+        // Held until the last piece is sent.
+        let place = self.histories.clone().acquire_owned().await.map_err(internal)?;
+        let mut file = self
+            .blocking(move |shared| proofs::history(shared, whose, from, to).map_err(no_proof))
+            .await?;
+        self.under_checkpoint(&mut file.state, request.cosignatures).await?;
+        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+        tokio::spawn(async move {
+            let _place = place;
+            let Ok(bytes) = tokio::task::spawn_blocking(move || file.encode()).await else { return };
+            for chunk in bytes.chunks(CHUNK_BYTES) {
+                let piece = proto::GetHistoryProofResponse { chunk: chunk.to_vec() };
+                if sender.send(Ok(piece)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn add_cosignature(
+        &self,
+        request: Request<proto::AddCosignatureRequest>,
+    ) -> Result<Response<proto::AddCosignatureResponse>, Status> {
+        let proto::AddCosignatureRequest { size, line } = request.into_inner();
+        self.blocking(move |shared| {
+            cosign::add(shared, size, &line).map_err(|error| match error {
+                CosignError::NoCheckpoint(_) => {
+                    errors::error(Code::FailedPrecondition, "CHECKPOINT_NOT_HELD", error.to_string())
+                }
+                CosignError::Unknown | CosignError::Note(_) => {
+                    errors::field_error("COSIGNATURE_INVALID", "line", error.to_string())
+                }
+                CosignError::Store(error) => internal(error),
+            })
+        })
+        .await?;
+        Ok(Response::new(proto::AddCosignatureResponse {}))
     }
 
     async fn get_prover_status(

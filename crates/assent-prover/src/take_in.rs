@@ -1,14 +1,28 @@
-//! Taking in batches: executing them again, and storing what came of it.
+//! Taking in batches, in two stages that run side by side: [`Executor`] executes a batch again and compares; [`Committer`]
+//! brings what it wrote into the state tree, appends to the history, signs the checkpoint, and stores all of it at once.
+//! While one batch is committed the next one is executed, on state that lies over what is stored ([`Pending`]).
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use assent_core::{
-    batch::BatchRecord, machine::StateError, manifest::GenesisManifest, note::Checkpoint, signature::KeyPair,
+    TransactionId,
+    batch::BatchRecord,
+    machine::{StateError, StateRead},
+    manifest::GenesisManifest,
+    note::Checkpoint,
+    records::{SeenTransaction, StateKey, StateValue},
+    signature::KeyPair,
 };
-use assent_merkle::tiles::TileWriter;
+use assent_merkle::{
+    sparse::{SparseError, SparseTree},
+    tiles::TileWriter,
+};
 use assent_proto::v1 as proto;
 use assent_store::{LedgerStore, SealedWrite, StoreError, StoredEntry};
-use assent_verify::replay::{Divergence, ReplayError, Replayer, Unsigned};
+use assent_verify::replay::{Divergence, ReplayError, Replayed, Replayer, Unsigned};
 use thiserror::Error;
 
 use crate::ProverError;
@@ -24,8 +38,6 @@ pub(crate) enum BatchError {
     Divergence(Divergence),
     #[error(transparent)]
     State(StateError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 impl From<ReplayError> for BatchError {
@@ -38,28 +50,77 @@ impl From<ReplayError> for BatchError {
     }
 }
 
-/// The re-executing half of a prover or validator.
-pub(crate) struct Follower {
-    /// Of a prover. A validator signs nothing.
-    key: Option<KeyPair>,
-    manifest: Arc<GenesisManifest>,
-    store: Arc<LedgerStore>,
-    replayer: Replayer,
-    history: TileWriter,
+/// The newest version of the state tree. Its lock is held while a batch is committed, so under the read lock tree and
+/// database are of the same batch.
+pub(crate) struct StateVersion {
+    pub(crate) tree: SparseTree,
+    /// Batches that it is after.
+    pub(crate) batches: u64,
 }
 
-impl Follower {
-    pub(crate) fn open(
-        manifest: Arc<GenesisManifest>,
-        key: Option<KeyPair>,
-        store: Arc<LedgerStore>,
-    ) -> Result<Self, ProverError> {
-        let cursor = store.cursor(&manifest)?;
-        let history = TileWriter::open(store.as_ref(), cursor.next_batch)?;
-        let replayer = Replayer::new(manifest.clone(), cursor)?;
-        Ok(Self { key, manifest, store, replayer, history })
+pub(crate) type SharedState = Arc<RwLock<StateVersion>>;
+
+/// Bytes that a key takes in memory with its page.
+const RESIDENT_KEY_BYTES: u64 = 130;
+
+/// Opens both stages where the database ended.
+pub(crate) fn open(
+    manifest: Arc<GenesisManifest>,
+    key: Option<KeyPair>,
+    store: Arc<LedgerStore>,
+    cache_mib: u64,
+) -> Result<(Executor, Committer), ProverError> {
+    let cursor = store.cursor(&manifest)?;
+    let history = TileWriter::open(store.as_ref(), cursor.next_batch)?;
+    let budget = usize::try_from(cache_mib * 1024 * 1024 / RESIDENT_KEY_BYTES).unwrap_or(usize::MAX);
+    let begun = std::time::Instant::now();
+    let tree = SparseTree::open(store.state_pages()?, budget)?;
+    if begun.elapsed().as_secs() >= 1 {
+        tracing::info!(keys = tree.keys(), "opened the state tree in {:.1} s", begun.elapsed().as_secs_f64());
+    }
+    let state = Arc::new(RwLock::new(StateVersion { tree, batches: cursor.next_batch }));
+    let pending = Arc::new(Pending { store: store.clone(), batches: RwLock::default() });
+    let replayer = Replayer::new(manifest.clone(), cursor)?;
+    let executor = Executor { replayer, pending: pending.clone() };
+    Ok((executor, Committer { key, manifest, store, history, state, pending }))
+}
+
+/// State as the next batch sees it: what executed batches wrote and is not yet stored, over what is stored.
+struct Pending {
+    store: Arc<LedgerStore>,
+    batches: RwLock<VecDeque<Arc<Replayed>>>,
+}
+
+impl Pending {
+    fn find<T>(&self, look: impl Fn(&assent_core::machine::SealedBatch) -> Option<T>) -> Option<T> {
+        let batches = self.batches.read().unwrap_or_else(PoisonError::into_inner);
+        batches.iter().rev().filter_map(|batch| batch.sealed()).find_map(look)
+    }
+}
+
+impl StateRead for Pending {
+    fn value(&self, key: StateKey) -> Result<Option<StateValue>, StateError> {
+        match self.find(|sealed| sealed.state.get(&key).cloned()) {
+            Some(value) => Ok(Some(value)),
+            None => self.store.value(key),
+        }
     }
 
+    fn seen(&self, id: &TransactionId) -> Result<Option<SeenTransaction>, StateError> {
+        match self.find(|sealed| sealed.seen.get(id).cloned()) {
+            Some(seen) => Ok(Some(seen)),
+            None => self.store.seen(id),
+        }
+    }
+}
+
+/// The first stage.
+pub(crate) struct Executor {
+    replayer: Replayer,
+    pending: Arc<Pending>,
+}
+
+impl Executor {
     pub(crate) fn next_batch(&self) -> u64 {
         self.replayer.cursor().next_batch
     }
@@ -68,27 +129,69 @@ impl Follower {
         self.replayer.cursor().next_sequence
     }
 
-    /// Takes in the next batch: executes, compares, appends to the history, signs the checkpoint, stores all at once. Gives
-    /// size and root of the history.
-    pub(crate) fn take_in(&mut self, batch: &proto::SealedBatch) -> Result<Checkpoint, BatchError> {
-        let replayed = self.replayer.apply(self.store.as_ref(), batch)?;
+    /// Executes the next batch again and compares. What it gives has to be committed, in order.
+    pub(crate) fn execute(&mut self, batch: &proto::SealedBatch) -> Result<Arc<Replayed>, BatchError> {
+        let replayed = Arc::new(self.replayer.apply(self.pending.as_ref(), batch)?);
+        self.pending.batches.write().unwrap_or_else(PoisonError::into_inner).push_back(replayed.clone());
+        Ok(replayed)
+    }
+}
+
+/// The second stage.
+pub(crate) struct Committer {
+    /// Of a prover. A validator signs no checkpoint.
+    key: Option<KeyPair>,
+    manifest: Arc<GenesisManifest>,
+    store: Arc<LedgerStore>,
+    history: TileWriter,
+    state: SharedState,
+    pending: Arc<Pending>,
+}
+
+impl Committer {
+    pub(crate) fn state(&self) -> SharedState {
+        self.state.clone()
+    }
+
+    /// Commits the next batch. Gives size and root of the history.
+    ///
+    /// # Errors
+    /// Storage; neither stage must be used any further then.
+    pub(crate) fn commit(&mut self, replayed: &Replayed) -> Result<Checkpoint, ProverError> {
         let entries: Vec<StoredEntry> = replayed.outputs.iter().flat_map(StoredEntry::of_group).collect();
-        let record = BatchRecord::without_state(replayed.header.hash());
+        let Some(sealed) = replayed.sealed() else {
+            return Ok(Checkpoint { size: self.history.size(), root: self.history.root() });
+        };
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let pages = state.tree.apply(self.store.as_ref(), &sealed.effects)?;
+        let record = BatchRecord::new(replayed.header.hash(), state.tree.root());
         let tiles = self.history.append(record.leaf_hash());
         let checkpoint = Checkpoint { size: self.history.size(), root: self.history.root() };
         let note = self.key.as_ref().map(|key| checkpoint.sign(&self.manifest.chain_id(), key));
-        if let Some(sealed) = replayed.sealed() {
-            let write = SealedWrite {
-                sealed,
-                signature: replayed.signature,
-                first_position: replayed.first_position,
-                entries: &entries,
-                records: &replayed.records,
-                tiles: &tiles,
-                checkpoint: note.as_deref().map(|note| (checkpoint.size, note)),
-            };
-            self.store.store_sealed(&write, true)?;
-        }
+        let write = SealedWrite {
+            sealed,
+            signature: replayed.signature,
+            first_position: replayed.first_position,
+            entries: &entries,
+            records: &replayed.records,
+            tiles: &tiles,
+            pages: Some(&pages),
+            state_root: Some(record.state_root),
+            checkpoint: note.as_deref().map(|note| (checkpoint.size, note)),
+        };
+        self.store.store_sealed(&write, true)?;
+        state.batches = checkpoint.size;
+        drop(state);
+        self.pending.batches.write().unwrap_or_else(PoisonError::into_inner).pop_front();
         Ok(checkpoint)
+    }
+}
+
+impl From<SparseError<StoreError>> for ProverError {
+    fn from(error: SparseError<StoreError>) -> Self {
+        match error {
+            SparseError::Storage(error) => Self::Store(error),
+            other => Self::StateTree(other.to_string()),
+        }
     }
 }

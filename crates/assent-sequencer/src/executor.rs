@@ -325,6 +325,8 @@ impl Executor {
                 entries: &self.entries,
                 records: &[],
                 tiles: &[],
+                pages: None,
+                state_root: None,
                 checkpoint: None,
             };
             self.store.store_sealed(&write, false)?;

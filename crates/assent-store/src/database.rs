@@ -12,7 +12,7 @@ use thiserror::Error;
 use std::sync::Arc;
 
 /// The schema that this program writes.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Whose database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,14 @@ pub enum StoreError {
         "{path} has schema {found}, this program knows {SCHEMA}; use the program that wrote it, or a newer one"
     )]
     NewerSchema {
+        /// Where.
+        path: PathBuf,
+        /// Which.
+        found: u32,
+    },
+    /// Made by an older program whose formats were others.
+    #[error("{path} has schema {found}, this program needs {SCHEMA}: ledgers made before have to be made anew")]
+    OlderSchema {
         /// Where.
         path: PathBuf,
         /// Which.
@@ -107,11 +115,13 @@ pub(crate) enum Family {
     Batches,
     Tiles,
     Checkpoints,
+    StateTree,
+    PartyLogs,
     Anchoring,
 }
 
 impl Family {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Meta,
         Self::Log,
         Self::Groups,
@@ -121,6 +131,8 @@ impl Family {
         Self::Batches,
         Self::Tiles,
         Self::Checkpoints,
+        Self::StateTree,
+        Self::PartyLogs,
         Self::Anchoring,
     ];
 
@@ -135,6 +147,8 @@ impl Family {
             Self::Batches => "batches",
             Self::Tiles => "tiles",
             Self::Checkpoints => "checkpoints",
+            Self::StateTree => "state_tree",
+            Self::PartyLogs => "party_logs",
             Self::Anchoring => "anchoring",
         }
     }
@@ -208,6 +222,9 @@ impl Database {
         if found > SCHEMA {
             return Err(StoreError::NewerSchema { path: path.to_owned(), found });
         }
+        if found < SCHEMA {
+            return Err(StoreError::OlderSchema { path: path.to_owned(), found });
+        }
         Ok(())
     }
 
@@ -278,6 +295,16 @@ impl Database {
     ) -> Result<impl Iterator<Item = Result<Row, StoreError>> + 'a, StoreError> {
         let handle = self.family(family)?;
         let rows = self.db.iterator_cf(&handle, IteratorMode::From(key, Direction::Forward));
+        Ok(rows.map(|row| row.map_err(StoreError::from)))
+    }
+
+    /// All rows, in descending order.
+    pub(crate) fn rows_from_the_last(
+        &self,
+        family: Family,
+    ) -> Result<impl Iterator<Item = Result<Row, StoreError>> + '_, StoreError> {
+        let handle = self.family(family)?;
+        let rows = self.db.iterator_cf(&handle, IteratorMode::End);
         Ok(rows.map(|row| row.map_err(StoreError::from)))
     }
 

@@ -10,11 +10,15 @@ use assent_core::{
     manifest::GenesisManifest,
     records::{Record, SeenTransaction, StateKey, StateValue},
 };
-use assent_merkle::tiles::{TileId, TileReader};
+use assent_merkle::{
+    sparse::{PageReader, PageWrites},
+    tiles::{TileId, TileReader},
+};
 use assent_proto::v1::SealedBatch as SealedBatchMessage;
 
 use crate::{
     database::{Database, Family, Role, StoreError, Writes},
+    party_logs,
     rows::{StoredBatch, StoredEntry},
 };
 
@@ -49,13 +53,17 @@ pub struct SealedWrite<'a> {
     pub records: &'a [LogRecord],
     /// For a prover: tiles that changed.
     pub tiles: &'a [(TileId, Vec<Hash>)],
+    /// For a prover: pages of the state tree that changed. With them the logs of subjects and recipients are kept too.
+    pub pages: Option<&'a PageWrites>,
+    /// For a prover: root of the state tree after it.
+    pub state_root: Option<Hash>,
     /// For a prover: the signed checkpoint after this batch, by its size.
     pub checkpoint: Option<(u64, &'a str)>,
 }
 
 /// One ledger's database.
 pub struct LedgerStore {
-    database: Database,
+    pub(crate) database: Database,
 }
 
 impl LedgerStore {
@@ -187,6 +195,18 @@ impl LedgerStore {
         for (tile, hashes) in write.tiles {
             db.put(&mut writes, Family::Tiles, &tile_key(*tile), hashes.as_flattened());
         }
+        if let Some(pages) = write.pages {
+            for (id, row) in pages.iter() {
+                match row {
+                    Some(row) => db.put(&mut writes, Family::StateTree, id, row),
+                    None => db.delete(&mut writes, Family::StateTree, id),
+                }
+            }
+            for append in &sealed.appends {
+                let key = party_logs::row_key(append.log, append.index);
+                db.put(&mut writes, Family::PartyLogs, &key, &party_logs::row(append));
+            }
+        }
         if let Some((size, note)) = write.checkpoint {
             db.put(&mut writes, Family::Checkpoints, &size.to_be_bytes(), note.as_bytes());
         }
@@ -195,10 +215,21 @@ impl LedgerStore {
             signature: write.signature,
             first_position: write.first_position,
             record_count: sealed.cursor.next_position - write.first_position,
+            state_root: write.state_root,
         };
         db.put(&mut writes, Family::Batches, &sealed.header.number.to_be_bytes(), &batch.encode());
         db.put(&mut writes, Family::Meta, b"cursor", &sealed.cursor.encode());
         if sync { db.write_synced(writes) } else { db.write(writes) }
+    }
+
+    /// All pages of the state tree.
+    ///
+    /// # Errors
+    /// [`StoreError`], also of each row.
+    pub fn state_pages(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), StoreError>> + '_, StoreError> {
+        self.database.rows_from(Family::StateTree, &[])
     }
 
     /// A sealed batch as followers get it and exports keep it, or `None` where there is none yet.
@@ -319,6 +350,20 @@ impl LedgerStore {
         Ok(note.map(|note| String::from_utf8_lossy(&note).into_owned()))
     }
 
+    /// Signed checkpoints, newest first, with their sizes.
+    ///
+    /// # Errors
+    /// [`StoreError`], also of each row.
+    pub fn checkpoints_from_the_newest(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<(u64, String), StoreError>> + '_, StoreError> {
+        let rows = self.database.rows_from_the_last(Family::Checkpoints)?;
+        Ok(rows.map(|row| {
+            let (key, note) = row?;
+            Ok((position_of(&key)?, String::from_utf8_lossy(&note).into_owned()))
+        }))
+    }
+
     /// Keeps a checkpoint that the prover signed, by its size, on disk.
     ///
     /// # Errors
@@ -369,6 +414,14 @@ impl StateRead for LedgerStore {
 
     fn seen(&self, id: &TransactionId) -> Result<Option<SeenTransaction>, StateError> {
         self.transaction(id).map_err(|error| StateError::Storage(Box::new(error)))
+    }
+}
+
+impl PageReader for LedgerStore {
+    type Error = StoreError;
+
+    fn page(&self, id: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.database.get(Family::StateTree, id)
     }
 }
 

@@ -12,6 +12,8 @@
 //! | `entries` | sequence | [`StoredEntry`] | with each batch |
 //! | `batches` | number | [`StoredBatch`] | with each batch |
 //! | `tiles`, `checkpoints` | prover only | history tree, signed notes | with each batch |
+//! | `state_tree` | prover only: depth, bits | a page of the state tree | with each batch |
+//! | `party_logs` | prover only: [`StateKey`](assent_core::records::StateKey), index | a leaf of a subject's or recipient's log, and the subtrees that it completes | with each batch |
 //! | `anchoring` | prover only | outbox, seals, headers, wallet | synced, before each broadcast |
 //!
 //! # What happens on a crash
@@ -21,8 +23,10 @@
 
 mod database;
 mod ledger;
+mod party_logs;
 mod rows;
 
 pub use database::{Database, Role, StoreError};
 pub use ledger::{Commit, LedgerStore, SealedWrite};
+pub use party_logs::PartyLog;
 pub use rows::{StoredBatch, StoredEntry};

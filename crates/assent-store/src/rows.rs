@@ -1,6 +1,7 @@
 //! Rows that are stored and never hashed.
 
 use assent_core::{
+    Hash,
     batch::Receipt,
     codec::{DecodeError, Decoder, Encoder, Layout},
     limits,
@@ -96,6 +97,8 @@ pub struct StoredBatch {
     pub first_position: u64,
     /// Log records.
     pub record_count: u64,
+    /// For a prover: root of the state tree after it.
+    pub state_root: Option<Hash>,
 }
 
 impl StoredBatch {
@@ -105,6 +108,7 @@ impl StoredBatch {
             .fixed(&self.signature)
             .u64(self.first_position)
             .u64(self.record_count)
+            .option(self.state_root.as_ref(), |e, root| e.fixed(root))
             .finish()
     }
 
@@ -115,6 +119,7 @@ impl StoredBatch {
             signature: d.array("signature")?,
             first_position: d.u64("first position")?,
             record_count: d.u64("record count")?,
+            state_root: d.option("state root", |d| d.hash("state root"))?,
         };
         d.finish()?;
         Ok(row)

@@ -5,7 +5,7 @@ use assent_core::{
     batch::{BatchHeader, BatchRecord},
     codec::{DecodeError, sha256},
     manifest::GenesisManifest,
-    note::{Checkpoint, NoteError},
+    note::{Checkpoint, Cosignature, CosignerKey, NoteError},
     outcome::{Detail, Entry, OutcomeKind, OutcomeLeaf, outcome_root},
     policy::Reason,
     receipt::ReceiptError,
@@ -13,7 +13,7 @@ use assent_core::{
     signature::SignatureError,
     transaction::{Act, RevokeBy, Transaction, TransactionError},
 };
-use assent_merkle::{ConsistencyError, InclusionError, verify_inclusion};
+use assent_merkle::{ConsistencyError, InclusionError, sparse::SparseProofError, verify_inclusion};
 use assent_proto::v1 as proto;
 use thiserror::Error;
 
@@ -34,6 +34,10 @@ pub struct Pins {
     pub base_block: Option<Hash>,
     /// Least work of the headers of the bundle, big-endian.
     pub least_work: Option<[u8; 32]>,
+    /// Validators that are trusted to have executed the batches again before they cosigned.
+    pub validators: Vec<CosignerKey>,
+    /// How many of them must have cosigned.
+    pub require: usize,
 }
 
 /// A check that failed. Each has a stable name, [`CheckError::name`].
@@ -118,6 +122,46 @@ pub enum CheckError {
     PinnedBlock,
     #[error("the headers stand for less work than demanded")]
     LeastWork,
+    #[error("the batch record's state tree is of an unknown kind: {0}")]
+    TreeKind(DecodeError),
+    #[error(
+        "{found} of the {trusted} validators named have cosigned the checkpoint, {required} are required"
+    )]
+    Cosignatures { required: usize, found: usize, trusted: usize },
+    #[error("the state proof is of key {found}, expected {expected}")]
+    StateKey { expected: String, found: String },
+    #[error("the state proof does not hold under the batch's state root: {0}")]
+    StateProof(SparseProofError),
+    #[error("a state record or the terms of a consent cannot be read: {0}")]
+    StateRecord(DecodeError),
+    #[error("the {log}: {problem}")]
+    LogRoot { log: &'static str, problem: String },
+    #[error("the decision is not the one that the log commits to")]
+    DecisionLeaf,
+    #[error("the decision: {0}")]
+    Decision(&'static str),
+    #[error("the consent log of the subject: {0}")]
+    ConsentLog(&'static str),
+    #[error("the consents in the file are not those that were in force")]
+    ActiveConsents,
+    #[error("the request that the record cites: {0}")]
+    Cited(&'static str),
+    #[error("the decision was WRONG: its {field} was {found}, the policy gives {right}")]
+    WrongDecision { field: &'static str, right: String, found: String },
+    #[error("the moment asked about is not past: the state reaches to {0}")]
+    MomentNotReached(String),
+    #[error("the period: {0}")]
+    Period(String),
+    #[error("{}", history_gap(*after, *found, *size))]
+    HistoryGap { after: Option<u64>, found: Option<u64>, size: u64 },
+    #[error("access {0} is in the list twice")]
+    HistoryDuplicate(u64),
+    #[error("access {index} stands after access {after}")]
+    HistoryOrder { index: u64, after: u64 },
+    #[error("access {index}: {problem}")]
+    HistoryItem { index: u64, problem: String },
+    #[error("access {index} is about another account")]
+    HistoryForeign { index: u64 },
     #[error("the receipt: {0}")]
     Receipt(ReceiptError),
     #[error("the path between the two checkpoints: {0}")]
@@ -139,6 +183,14 @@ pub enum CheckError {
 }
 
 impl CheckError {
+    /// A batch record that cannot be read.
+    pub(crate) fn of_record(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Invalid { what: "tree kind", .. } => Self::TreeKind(error),
+            other => Self::BatchRecord(other),
+        }
+    }
+
     /// The name of the check that failed: stable, for machines.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -181,6 +233,25 @@ impl CheckError {
             Self::BlockInclusion(_) => "block-inclusion",
             Self::PinnedBlock => "pinned-block",
             Self::LeastWork => "least-work",
+            Self::TreeKind(_) => "tree-kind",
+            Self::Cosignatures { .. } => "cosignatures",
+            Self::StateKey { .. } => "state-key",
+            Self::StateProof(_) => "state-proof",
+            Self::StateRecord(_) => "state-record",
+            Self::LogRoot { .. } => "log-root",
+            Self::DecisionLeaf => "decision-leaf",
+            Self::Decision(_) => "decision",
+            Self::ConsentLog(_) => "consent-log",
+            Self::ActiveConsents => "active-consents",
+            Self::Cited(_) => "cited-request",
+            Self::WrongDecision { .. } => "wrong-decision",
+            Self::MomentNotReached(_) => "moment-not-reached",
+            Self::Period(_) => "period",
+            Self::HistoryGap { .. } => "history-gap",
+            Self::HistoryDuplicate(_) => "history-duplicate",
+            Self::HistoryOrder { .. } => "history-order",
+            Self::HistoryItem { .. } => "history-item",
+            Self::HistoryForeign { .. } => "history-foreign",
             Self::Receipt(_) => "receipt",
             Self::Consistency(_) => "consistency",
             Self::Batches(_) => "batches",
@@ -191,6 +262,42 @@ impl CheckError {
             Self::FileDigest => "file-digest",
         }
     }
+}
+
+fn history_gap(after: Option<u64>, found: Option<u64>, size: u64) -> String {
+    match (after, found) {
+        (Some(after), Some(found)) => {
+            format!("there is a gap: after access {after} comes access {found}")
+        }
+        (Some(after), None) => {
+            format!("there is a gap: access {after} is the last one, but the log has {size} and the period goes on")
+        }
+        (None, Some(found)) => {
+            format!("there is a gap: access {found} is the first one, but others come before it within the period")
+        }
+        (None, None) => format!("there is a gap: no access is shown, but the log has {size}"),
+    }
+}
+
+/// Reads a checkpoint, checks the prover's signature, and counts the cosignatures of the validators that are trusted.
+pub(crate) fn open_checkpoint(
+    note: &str,
+    ledger: &Ledger,
+    pins: &Pins,
+) -> Result<(Checkpoint, Vec<Cosignature>), CheckError> {
+    let chain = &ledger.chain_id;
+    let checkpoint =
+        Checkpoint::open(note, chain, &ledger.manifest.prover_key).map_err(CheckError::Checkpoint)?;
+    let cosigned =
+        checkpoint.cosignatures(note, chain, &pins.validators).map_err(CheckError::Checkpoint)?;
+    if cosigned.len() < pins.require {
+        return Err(CheckError::Cosignatures {
+            required: pins.require,
+            found: cosigned.len(),
+            trusted: pins.validators.len(),
+        });
+    }
+    Ok((checkpoint, cosigned))
 }
 
 /// Why a file is not accepted.
@@ -217,10 +324,10 @@ pub(crate) fn check_digest(file: &[u8], digest: Hash) -> Result<(), CheckError> 
 pub fn verify_bundle(file: &[u8], pins: &Pins) -> Result<Report, VerifyError> {
     let (bundle, digest) = Bundle::decode(file)?;
     let ledger = check_ledger(&bundle.manifest, pins)?;
-    let mut facts = Facts::new(ledger.chain_id, ledger.manifest, ledger.network);
+    let mut facts = Facts::new(ledger);
     check_transaction(&bundle, &mut facts)?;
     check_batch(&bundle, &mut facts)?;
-    check_history(&bundle, &mut facts)?;
+    check_history(&bundle, pins, &mut facts)?;
     check_base(&bundle, pins, &mut facts)?;
     check_digest(file, digest)?;
     Ok(Report::of(facts, pins))
@@ -252,7 +359,7 @@ fn check_transaction(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckErro
         authorizations: bundle.authorizations.clone(),
     }
     .to_proto();
-    let transaction = decode_transaction(&facts.chain_id, &signed)?;
+    let transaction = decode_transaction(&facts.ledger.chain_id, &signed)?;
     let entry = Entry::decode(&bundle.entry).map_err(CheckError::Entry)?;
     if entry.transaction_id != transaction.id {
         return Err(CheckError::TransactionId { entry: entry.transaction_id, found: transaction.id });
@@ -261,7 +368,7 @@ fn check_transaction(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckErro
         return Err(CheckError::Authorizations);
     }
     let validity = transaction.expires_at_ms.checked_sub(entry.time_ms).filter(|left| *left > 0);
-    if validity.is_none_or(|left| left > facts.manifest.limits.max_validity_ms) {
+    if validity.is_none_or(|left| left > facts.ledger.manifest.limits.max_validity_ms) {
         return Err(CheckError::Expired);
     }
     let leaves = bundle
@@ -281,7 +388,7 @@ fn check_transaction(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckErro
     Ok(())
 }
 
-fn decode_transaction(chain: &ChainId, signed: &proto::SignedTransaction) -> Result<Transaction, CheckError> {
+pub(crate) fn decode_transaction(chain: &ChainId, signed: &proto::SignedTransaction) -> Result<Transaction, CheckError> {
     let transaction = Transaction::decode(chain, signed).map_err(|error| match error {
         TransactionError::NotSenderKey { .. } | TransactionError::AuthorizationCount { .. } => {
             CheckError::SenderSignature(error)
@@ -299,6 +406,16 @@ fn check_outcome_form(transaction: &Transaction, leaves: &[OutcomeLeaf]) -> Resu
         let permits = leaf.kind == AccessPermitted;
         if permits != (leaf.permit_until_ms > 0) {
             return Err(CheckError::OutcomeForm("only a permit ends, and it must"));
+        }
+        let asked = leaf.question.as_ref().map(|asked| (Some(asked.recipient), &asked.scope));
+        let act = match &transaction.act {
+            Act::RequestAccess { scope, .. } | Act::RecordAccess { scope, .. } => {
+                Some((transaction.sender, scope))
+            }
+            _ => None,
+        };
+        if asked != act {
+            return Err(CheckError::OutcomeForm("it holds another question than the transaction"));
         }
         if !leaf.obligations.is_empty() && !permits && leaf.kind != AccessCovered {
             return Err(CheckError::OutcomeForm("only what is permitted carries obligations"));
@@ -382,8 +499,8 @@ pub(crate) fn check_header_ledger(
 
 fn check_batch(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckError> {
     let header = BatchHeader::decode(&bundle.header).map_err(CheckError::Header)?;
-    let manifest = &facts.manifest;
-    check_header_ledger(&header, facts.chain_id, manifest)?;
+    let manifest = &facts.ledger.manifest;
+    check_header_ledger(&header, facts.ledger.chain_id, manifest)?;
     if header.ruleset != manifest.ruleset {
         return Err(CheckError::HeaderRuleset { expected: manifest.ruleset, found: header.ruleset });
     }
@@ -420,14 +537,13 @@ fn check_batch(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckError> {
     Ok(())
 }
 
-fn check_history(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckError> {
-    let record = BatchRecord::decode(&bundle.batch_record).map_err(CheckError::BatchRecord)?;
+fn check_history(bundle: &Bundle, pins: &Pins, facts: &mut Facts) -> Result<(), CheckError> {
+    let record = BatchRecord::decode(&bundle.batch_record).map_err(CheckError::of_record)?;
     let Some(header) = &facts.header else { return Err(CheckError::BatchRecordHeader) };
     if record.header_hash != header.hash() {
         return Err(CheckError::BatchRecordHeader);
     }
-    let checkpoint = Checkpoint::open(&bundle.checkpoint, &facts.chain_id, &facts.manifest.prover_key)
-        .map_err(CheckError::Checkpoint)?;
+    let (checkpoint, cosigned) = open_checkpoint(&bundle.checkpoint, &facts.ledger, pins)?;
     verify_inclusion(
         header.number,
         checkpoint.size,
@@ -437,6 +553,7 @@ fn check_history(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckError> {
     )
     .map_err(CheckError::BatchInclusion)?;
     facts.checkpoint = Some(checkpoint);
+    facts.cosigned = cosigned;
     Ok(())
 }
 
@@ -498,7 +615,7 @@ fn check_base(bundle: &Bundle, pins: &Pins, facts: &mut Facts) -> Result<(), Che
     let (Some(header), Some(checkpoint)) = (&facts.header, facts.checkpoint) else {
         return Err(CheckError::NoAnchor);
     };
-    let anchors = check_seals(&bundle.anchor, &facts.manifest, facts.chain_id)?;
+    let anchors = check_seals(&bundle.anchor, &facts.ledger.manifest, facts.ledger.chain_id)?;
     let (last, earlier) = anchors.split_last().ok_or(CheckError::NoAnchor)?;
     let previous = earlier.last().map_or(0, |anchor| anchor.payload.size);
     if previous > header.number {
@@ -507,7 +624,7 @@ fn check_base(bundle: &Bundle, pins: &Pins, facts: &mut Facts) -> Result<(), Che
     if (last.payload.size, last.payload.root) != (checkpoint.size, checkpoint.root) {
         return Err(CheckError::AnchorPayload);
     }
-    let chain = check_block(&bundle.anchor, last, facts.network, pins)?;
+    let chain = check_block(&bundle.anchor, last, facts.ledger.network, pins)?;
     facts.anchor = Some(last.clone());
     facts.anchor_count = anchors.len();
     facts.chain = Some(chain);

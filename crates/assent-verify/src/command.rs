@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
 };
 
-use assent_core::{ChainId, Hash};
+use assent_core::{ChainId, Hash, note::CosignerKey};
 use bitcoin::hashes::Hash as _;
 use clap::Args;
 
@@ -26,6 +26,8 @@ pub const EXIT_VERIFIED: u8 = 0;
 pub const EXIT_NOT_PINNED: u8 = 10;
 /// Exit code: a check failed.
 pub const EXIT_FAILED: u8 = 20;
+/// Exit code: wrong arguments, as of every command.
+const EXIT_USAGE: u8 = 2;
 /// Exit code: the file could not be read as a proof at all.
 pub const EXIT_UNREADABLE: u8 = 30;
 
@@ -43,7 +45,7 @@ pub const EXIT_CODES: &str = "Exit codes:
 /// Arguments of both commands.
 #[derive(Clone, Debug, Args)]
 pub struct VerifyArgs {
-    /// The file: a proof bundle, evidence, a consistency proof or a receipt.
+    /// The file: a proof bundle, a decision, a consent, a history, evidence, a consistency proof or a receipt.
     pub file: PathBuf,
     /// The chain id of the ledger that you mean, from a source that you trust.
     #[arg(long = "chain", value_name = "ID")]
@@ -55,6 +57,12 @@ pub struct VerifyArgs {
     /// Least work of the base-chain headers in the file, in hexadecimal.
     #[arg(long, value_name = "HEX")]
     pub least_work: Option<Work>,
+    /// Key of a validator that you trust, NAME+HASH+BASE64, from a source that you trust. May be given several times.
+    #[arg(long = "validator", value_name = "KEY")]
+    pub validators: Vec<CosignerKey>,
+    /// How many of these validators must have cosigned the checkpoint in the file.
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub require: usize,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -134,7 +142,17 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
         chain_id: args.chain,
         base_block: args.base_block.map(|hash| hash.to_byte_array()),
         least_work: args.least_work.map(|work| work.0),
+        validators: args.validators.clone(),
+        require: args.require,
     };
+    if args.require > args.validators.len() {
+        eprintln!(
+            "error: --require {} wants more cosignatures than the {} key(s) given with --validator",
+            args.require,
+            args.validators.len()
+        );
+        return ExitCode::from(EXIT_USAGE);
+    }
     let (text, json, code) = match verify(&args.file, &pins) {
         Ok(answer) => {
             let code = match answer.status {

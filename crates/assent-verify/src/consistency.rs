@@ -9,9 +9,9 @@ use assent_core::{
 use assent_merkle::verify_consistency;
 
 use crate::{
-    check::{CheckError, Pins, VerifyError, check_digest, check_ledger},
+    check::{CheckError, Pins, VerifyError, check_digest, check_ledger, open_checkpoint},
     file::{self, MAX_SMALL_FILE_BYTES, ReadError, read_note, read_path, write_path},
-    report::Finding,
+    report::{Finding, trusted_for_execution},
 };
 
 /// First bytes of the file.
@@ -63,10 +63,10 @@ impl ConsistencyFile {
 pub fn verify_consistency_file(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError> {
     let (found, digest) = ConsistencyFile::decode(bytes)?;
     let ledger = check_ledger(&found.manifest, pins)?;
-    let open = |note: &str| {
-        Checkpoint::open(note, &ledger.chain_id, &ledger.manifest.prover_key).map_err(CheckError::Checkpoint)
-    };
-    let (old, new) = (open(&found.old)?, open(&found.new)?);
+    let old = Checkpoint::open(&found.old, &ledger.chain_id, &ledger.manifest.prover_key)
+        .map_err(CheckError::Checkpoint)?;
+    // Whoever cosigned the newer one vouches for the older batches too.
+    let (new, cosigned) = open_checkpoint(&found.new, &ledger, pins)?;
     verify_consistency(old.size, new.size, &found.path, &old.root, &new.root)
         .map_err(CheckError::Consistency)?;
     check_digest(bytes, digest)?;
@@ -81,9 +81,7 @@ pub fn verify_consistency_file(bytes: &[u8], pins: &Pins) -> Result<Finding, Ver
     finding
         .does_not_prove
         .push("What the batches contain, or that either checkpoint is anchored.".to_owned());
-    finding
-        .trusted
-        .push("The prover, for having executed the batches before it signed the checkpoints.".to_owned());
+    finding.trusted.push(trusted_for_execution(&cosigned));
     finding.facts = serde_json::json!({"old_size": old.size, "new_size": new.size});
     Ok(finding)
 }

@@ -7,7 +7,10 @@ use assent_core::{
 };
 use thiserror::Error;
 
-use crate::{batches, bundle, consistency, evidence, receipt};
+use crate::{
+    batches, bundle, consistency, evidence, receipt,
+    state::{consent, decision, history},
+};
 
 /// Hashes of a path in any tree: the depth of a tree with 2^64 leaves.
 pub const MAX_PATH: usize = 64;
@@ -52,12 +55,26 @@ pub enum Kind {
     Receipt,
     /// Exported batches.
     Batches,
+    /// That a decision was right.
+    Decision,
+    /// Whether a consent was in force.
+    Consent,
+    /// A complete list of accesses.
+    History,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 5] =
-        [Self::Bundle, Self::Evidence, Self::Consistency, Self::Receipt, Self::Batches];
+    pub const ALL: [Self; 8] = [
+        Self::Bundle,
+        Self::Decision,
+        Self::Consent,
+        Self::History,
+        Self::Evidence,
+        Self::Consistency,
+        Self::Receipt,
+        Self::Batches,
+    ];
 
     /// The first bytes.
     #[must_use]
@@ -68,6 +85,9 @@ impl Kind {
             Self::Consistency => consistency::MAGIC,
             Self::Receipt => receipt::MAGIC,
             Self::Batches => batches::MAGIC,
+            Self::Decision => decision::MAGIC,
+            Self::Consent => consent::MAGIC,
+            Self::History => history::MAGIC,
         }
     }
 
@@ -79,6 +99,9 @@ impl Kind {
             Self::Evidence => evidence::MAX_EVIDENCE_BYTES,
             Self::Consistency | Self::Receipt => MAX_SMALL_FILE_BYTES,
             Self::Batches => batches::MAX_FILE_BYTES,
+            Self::Decision => decision::MAX_DECISION_FILE_BYTES,
+            Self::Consent => consent::MAX_CONSENT_FILE_BYTES,
+            Self::History => history::MAX_HISTORY_FILE_BYTES,
         }
     }
 

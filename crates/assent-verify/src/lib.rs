@@ -38,6 +38,7 @@ mod file;
 mod receipt;
 pub mod replay;
 mod report;
+pub mod state;
 
 pub use base::{AnchorChain, MAX_ANCHORS, MAX_HEADERS};
 pub use bundle::{Bundle, MAX_BUNDLE_BYTES};
@@ -66,6 +67,9 @@ pub fn verify_file(file: &[u8], pins: &Pins) -> Result<Verified, VerifyError> {
         Some(Kind::Evidence) => evidence::verify_evidence(file, pins)?,
         Some(Kind::Consistency) => verify_consistency_file(file, pins)?,
         Some(Kind::Receipt) => verify_receipt(file, pins)?,
+        Some(Kind::Decision) => state::decision::verify_decision(file, pins)?,
+        Some(Kind::Consent) => state::consent::verify_consent(file, pins)?,
+        Some(Kind::History) => state::history::verify_history(file, pins)?,
         Some(Kind::Batches) => return Err(ReadError::NotAProof.into()),
         None => return Err(ReadError::Magic.into()),
     };

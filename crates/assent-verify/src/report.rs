@@ -3,8 +3,7 @@
 use assent_core::{
     AccountId, ChainId, TransactionId,
     batch::BatchHeader,
-    manifest::GenesisManifest,
-    note::Checkpoint,
+    note::{Checkpoint, Cosignature},
     outcome::{Detail, Entry, OutcomeKind, OutcomeLeaf},
     transaction::{Act, RevokeBy, Transaction},
 };
@@ -28,32 +27,30 @@ pub enum Status {
 
 /// What the checks have established so far.
 pub(crate) struct Facts {
-    pub(crate) chain_id: ChainId,
-    pub(crate) manifest: GenesisManifest,
-    pub(crate) network: Network,
+    pub(crate) ledger: Ledger,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) entry: Option<Entry>,
     pub(crate) leaves: Vec<OutcomeLeaf>,
     pub(crate) details: Vec<Detail>,
     pub(crate) header: Option<BatchHeader>,
     pub(crate) checkpoint: Option<Checkpoint>,
+    pub(crate) cosigned: Vec<Cosignature>,
     pub(crate) anchor: Option<Anchor>,
     pub(crate) anchor_count: usize,
     pub(crate) chain: Option<HeaderChain>,
 }
 
 impl Facts {
-    pub(crate) fn new(chain_id: ChainId, manifest: GenesisManifest, network: Network) -> Self {
+    pub(crate) fn new(ledger: Ledger) -> Self {
         Self {
-            chain_id,
-            manifest,
-            network,
+            ledger,
             transaction: None,
             entry: None,
             leaves: Vec::new(),
             details: Vec::new(),
             header: None,
             checkpoint: None,
+            cosigned: Vec::new(),
             anchor: None,
             anchor_count: 0,
             chain: None,
@@ -121,6 +118,18 @@ fn trusted_for_the_ledger(pins: &Pins) -> String {
     }
 }
 
+/// Who has executed the batches again.
+pub(crate) fn trusted_for_execution(cosigned: &[Cosignature]) -> String {
+    if cosigned.is_empty() {
+        return "The prover, for having executed the batch again before it signed the checkpoint.".to_owned();
+    }
+    let names: Vec<&str> = cosigned.iter().map(|one| one.name.as_str()).collect();
+    format!(
+        "The prover and these validators, for having executed the batch again; one honest one among them is enough: {}.",
+        names.join(", ")
+    )
+}
+
 /// The result of checking a proof bundle.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -170,7 +179,7 @@ impl Report {
         let mut report = Self {
             status: status(pins),
             kind: "bundle",
-            chain_id: facts.chain_id,
+            chain_id: facts.ledger.chain_id,
             transaction_id: entry.map_or(TransactionId([0; 32]), |entry| entry.transaction_id),
             sequence: entry.map_or(0, |entry| entry.sequence),
             time_ms: entry.map_or(0, |entry| entry.time_ms),
@@ -183,7 +192,7 @@ impl Report {
                 .map_or_else(String::new, |anchor| Txid::from_byte_array(anchor.txid).to_string()),
             block_hash: block.map_or_else(String::new, |hash| BlockHash::from_byte_array(*hash).to_string()),
             depth: facts.chain.as_ref().map_or(0, |chain| chain.hashes.len()),
-            network: facts.manifest.base.name.clone(),
+            network: facts.ledger.manifest.base.name.clone(),
             work: facts
                 .chain
                 .as_ref()
@@ -222,6 +231,10 @@ impl Report {
                 self.network, self.block_hash, self.depth
             ),
         ];
+        for one in &facts.cosigned {
+            let time = utc(one.time_s.saturating_mul(1000));
+            steps.push(format!("cosignature: by validator {} at {time}", one.name));
+        }
         if !facts.details.is_empty() {
             steps.push("detail: opens to the outcome's salted hash".to_owned());
         }
@@ -293,7 +306,7 @@ fn describe_act(transaction: &Transaction) -> String {
     }
 }
 
-fn describe_leaf(leaf: &OutcomeLeaf) -> String {
+pub(crate) fn describe_leaf(leaf: &OutcomeLeaf) -> String {
     let mut text = leaf.kind.describe().to_owned();
     match leaf.kind {
         OutcomeKind::AccessPermitted
@@ -328,11 +341,12 @@ fn does_not_prove(facts: &Facts) -> Vec<String> {
     ];
     match facts.transaction.as_ref().map(|transaction| &transaction.act) {
         Some(Act::GrantConsent { .. }) => {
-            not.push("That the consent is still in force: it may have been revoked later.".to_owned());
+            not.push("That the consent is still in force: it may have been revoked later (assent audit consent).".to_owned());
         }
         Some(Act::RequestAccess { .. } | Act::RecordAccess { .. }) => {
             not.push(
-                "That the decision was right: the consents in force at that moment are not in this file."
+                "That the decision was right: the consents in force at that moment are not in this file (assent audit \
+                 decision)."
                     .to_owned(),
             );
         }
@@ -347,9 +361,8 @@ fn does_not_prove(facts: &Facts) -> Vec<String> {
 fn trusted(facts: &Facts, pins: &Pins) -> Vec<String> {
     let mut trusted = vec![trusted_for_the_ledger(pins)];
     trusted.push("The sequencer, for the time of the entry and for its outcome.".to_owned());
-    trusted
-        .push("The prover, for having executed the batch again before it signed the checkpoint.".to_owned());
-    trusted.push(match (facts.network, pins.base_block, pins.least_work) {
+    trusted.push(trusted_for_execution(&facts.cosigned));
+    trusted.push(match (facts.ledger.network, pins.base_block, pins.least_work) {
         (Network::Regtest, None, None) => {
             "Whoever runs the base chain: its network is regtest, where blocks cost nothing to make.".to_owned()
         }

@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use assent_core::{
-    batch::{BatchHeader, BatchRecord, Receipt},
+    batch::{BatchHeader, BatchRecord, Receipt, effects_root},
     codec::sha256,
     machine::Cursor,
     outcome::Entry,
     receipt::SignedReceipt,
 };
-use assent_merkle::{leaf_hash, roots_from_consistency_path, tiles::TileWriter, verify_inclusion};
+use assent_merkle::{
+    leaf_hash, roots_from_consistency_path,
+    sparse::{NoPages, SparseTree},
+    tiles::TileWriter,
+    verify_inclusion,
+};
 use serde_json::json;
 
-use super::{Accusation, Evidence, RecordProof, RootClaim, SignedHeader};
+use super::{Accusation, BatchEffects, Evidence, RecordProof, RootClaim, SignedHeader};
 use crate::{
     batches::decode_batch,
     check::{CheckError, Ledger, Pins, VerifyError, check_digest, check_header_ledger, check_ledger},
@@ -188,8 +193,8 @@ fn judge(accusation: &Accusation, ledger: &Ledger, pins: &Pins) -> Result<Verdic
         Accusation::WrongRecord { number, record, header } => {
             wrong_record(*number, record, header, ledger, pins)
         }
-        Accusation::WrongRoot { claim, headers, signature } => {
-            wrong_root(claim, headers, signature, ledger, pins)
+        Accusation::WrongRoot { claim, batches, signature } => {
+            wrong_root(claim, batches, signature, ledger, pins)
         }
     }
 }
@@ -273,8 +278,8 @@ fn wrong_execution(
         caveat: None,
     };
     if let Some(endorsed) = endorsed {
-        let expected = BatchRecord::without_state(sha256(&batch.header));
-        if endorsed.record != expected.encode() {
+        let record = BatchRecord::decode(&endorsed.record).map_err(CheckError::of_record)?;
+        if record.header_hash != sha256(&batch.header) {
             return Err(CheckError::BatchRecordHeader);
         }
         let checkpoint = endorsed.open(number, ledger, pins)?;
@@ -374,27 +379,23 @@ fn wrong_record(
     if opened.number != number {
         return Err(CheckError::NoContradiction("the header is of another batch than the record"));
     }
-    let expected = BatchRecord::without_state(opened.hash());
-    if record.record == expected.encode() {
-        return Err(CheckError::NoContradiction("the batch record follows from the header"));
+    let read = BatchRecord::decode(&record.record);
+    let of_this_header = read.as_ref().is_ok_and(|read| read.header_hash == opened.hash());
+    if of_this_header {
+        return Err(CheckError::NoContradiction("the batch record is of this header"));
     }
     let steps = vec![
         format!("batch record: under the root of size {}, {}", checkpoint.size, record.claim.describe()),
         "batch header: signed by the sequencer".to_owned(),
     ];
-    // Layout 0x1c: type, version, header hash, state root, tree kind.
-    let of_this_header =
-        record.record.get(2..34) == Some(&opened.hash()[..]) && record.record.len() == BatchRecord::BYTES;
-    let proves = if of_this_header {
-        format!(
-            "Its record of batch {number} names the right header and a state root that does not follow: {}.",
-            hex::encode(record.record.get(34..).unwrap_or_default())
-        )
-    } else {
-        format!("Its record of batch {number} is not of the header that the sequencer signed.")
+    // Layout 0x1c: type, version, header hash, state root, tree kind. It may name the header and be none all the same.
+    let names_header = record.record.get(2..34) == Some(&opened.hash()[..]);
+    let proves = match &read {
+        Err(error) if names_header => format!("Its record of batch {number} is none: {error}."),
+        _ => format!("Its record of batch {number} is not of the header that the sequencer signed."),
     };
     let mut verdict = prover(FOLLOWS, steps, proves);
-    if !of_this_header {
+    if !names_header {
         verdict.caveat = unless_two_headers(number);
     }
     Ok(verdict)
@@ -402,38 +403,46 @@ fn wrong_record(
 
 fn wrong_root(
     claim: &RootClaim,
-    headers: &[Vec<u8>],
+    batches: &[BatchEffects],
     signature: &[u8; 64],
     ledger: &Ledger,
     pins: &Pins,
 ) -> Result<Verdict, CheckError> {
     let checkpoint = claim.open(ledger, pins)?;
-    if checkpoint.size != headers.len() as u64 {
-        let problem = format!("{} headers for a root of size {}", headers.len(), checkpoint.size);
+    if checkpoint.size != batches.len() as u64 {
+        let problem = format!("{} batches for a root of size {}", batches.len(), checkpoint.size);
         return Err(CheckError::Batches(problem));
     }
-    if headers.is_empty() {
+    if batches.is_empty() {
         return Err(CheckError::NoContradiction("a root over no batches"));
     }
     let mut history = TileWriter::default();
+    let mut state = SparseTree::new(usize::MAX);
     let mut previous = [0; 32];
-    for (number, bytes) in (0u64..).zip(headers) {
-        let header = BatchHeader::decode(bytes).map_err(CheckError::Header)?;
+    for (number, batch) in (0u64..).zip(batches) {
+        let header = BatchHeader::decode(&batch.header).map_err(CheckError::Header)?;
         check_header_ledger(&header, ledger.chain_id, &ledger.manifest)?;
         if header.number != number || header.previous_hash != previous {
             return Err(CheckError::Batches(format!("header {number} does not follow the one before it")));
         }
+        if effects_root(&batch.effects) != header.effects_root {
+            return Err(CheckError::Batches(format!("the effects of batch {number} are not those of its header")));
+        }
+        state
+            .apply(&NoPages, &batch.effects)
+            .map_err(|error| CheckError::Batches(format!("the effects of batch {number}: {error}")))?;
         previous = header.hash();
-        history.append(BatchRecord::without_state(previous).leaf_hash());
+        history.append(BatchRecord::new(previous, state.root()).leaf_hash());
     }
     // The last signature covers all: each header names the hash of the one before it.
     ledger.manifest.sequencer_key.verify(&previous, signature).map_err(CheckError::HeaderSignature)?;
     if history.root() == checkpoint.root {
-        return Err(CheckError::NoContradiction("the root follows from the headers"));
+        return Err(CheckError::NoContradiction("the root follows from the batches"));
     }
     let steps = vec![
         format!("root of size {}: {} by the prover", checkpoint.size, claim.describe()),
-        format!("batch headers 0 to {}: a chain, the last one signed by the sequencer", headers.len() - 1),
+        format!("batch headers 0 to {}: a chain, the last one signed by the sequencer", batches.len() - 1),
+        "effects of each batch: those that its header commits to; the state tree made from them".to_owned(),
     ];
     let proves = format!(
         "It vouched for root {} of {} batches; what the sequencer signed gives {}.",

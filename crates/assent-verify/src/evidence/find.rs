@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, btree_map::Entry as Slot};
 
 use assent_core::{
     Hash, TransactionId,
-    batch::{BatchHeader, BatchRecord, Receipt},
+    batch::{BatchHeader, BatchRecord, Receipt, effects_root},
     codec::DecodeError,
     manifest::GenesisManifest,
     note::Checkpoint,
@@ -12,13 +12,14 @@ use assent_core::{
 };
 use assent_merkle::{
     BatchTree,
+    sparse::{NoPages, SparseTree},
     tiles::{MemoryTiles, TileProver},
 };
 use assent_proto::v1::SealedBatch;
 use thiserror::Error;
 
 use super::{
-    Accusation, Evidence, RecordProof, RootClaim, SignedHeader,
+    Accusation, BatchEffects, Effects, Evidence, RecordProof, RootClaim, SignedHeader,
     check::{ends_before, index_of},
 };
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
     file::{Kind, ReadError},
     receipt::ReceiptFile,
     replay::{MemoryState, ReplayError, Replayer},
+    state::{StateRoot, consent::ConsentFile, decision::DecisionFile, history::HistoryFile},
 };
 
 /// Why a file is of no use here.
@@ -88,10 +90,12 @@ pub struct Statements {
     records: Vec<(String, u64, RecordProof)>,
     /// By number. There may be several: damaged copies, or more than one history.
     batches: BTreeMap<u64, Vec<SealedBatch>>,
+    /// Of batches that were executed, by the hash of the header.
+    effects: BTreeMap<Hash, Effects>,
 }
 
 impl Statements {
-    /// Takes in one file, whatever of these it is: a proof bundle, a receipt, exported batches, a consistency proof, a
+    /// Takes in one file, whatever of these it is: a proof bundle, a file about state, a receipt, exported batches, a consistency proof, a
     /// genesis manifest, a signed checkpoint, or JSON as the commands print it.
     ///
     /// # Errors
@@ -110,6 +114,18 @@ impl Statements {
                 self.manifests.push(file.manifest);
                 self.claims.push((named(), RootClaim::Signed(file.old)));
                 self.claims.push((named(), RootClaim::Signed(file.new)));
+            }
+            Some(Kind::Decision) => {
+                let (file, _) = DecisionFile::decode(bytes)?;
+                self.read_state(name, file.manifest, file.state);
+            }
+            Some(Kind::Consent) => {
+                let (file, _) = ConsentFile::decode(bytes)?;
+                self.read_state(name, file.manifest, file.state);
+            }
+            Some(Kind::History) => {
+                let (file, _) = HistoryFile::decode(bytes)?;
+                self.read_state(name, file.manifest, file.state);
             }
             Some(Kind::Batches) => {
                 let (file, _) = BatchesFile::decode(bytes)?;
@@ -167,6 +183,16 @@ impl Statements {
         self.add_header("batch", signed);
     }
 
+    /// Takes in the effects of a batch that was executed already and found right.
+    pub fn add_effects(&mut self, header_hash: Hash, effects: Effects) {
+        self.effects.insert(header_hash, effects);
+    }
+
+    /// Takes in a batch record of the prover's.
+    pub fn add_record(&mut self, name: &str, number: u64, record: RecordProof) {
+        self.records.push((name.to_owned(), number, record));
+    }
+
     /// Takes in a batch header.
     pub fn add_header(&mut self, name: &str, header: SignedHeader) {
         self.headers.push((name.to_owned(), header));
@@ -198,6 +224,17 @@ impl Statements {
         self.manifests.push(bundle.manifest);
         self.headers.push((name.to_owned(), header.clone()));
         self.entries.push((header, bundle.entry, bundle.entry_path));
+    }
+
+    fn read_state(&mut self, name: &str, manifest: Vec<u8>, state: StateRoot) {
+        if let Ok(header) = BatchHeader::decode(&state.header.header) {
+            let claim = RootClaim::Signed(state.checkpoint);
+            let record = RecordProof { claim: claim.clone(), record: state.record, path: state.path };
+            self.claims.push((name.to_owned(), claim));
+            self.records.push((name.to_owned(), header.number, record));
+        }
+        self.manifests.push(manifest);
+        self.headers.push((name.to_owned(), state.header));
     }
 
     fn read_json(&mut self, name: &str, bytes: &[u8]) -> Result<(), StatementError> {
@@ -245,15 +282,19 @@ impl Statements {
     pub fn find(&self, pins: &Pins, progress: &mut dyn FnMut(u64, u64)) -> Result<Found, StatementError> {
         let (manifest, ledger) = self.ledger(pins)?;
         let mut found = Found::default();
-        let opened = Opened::of(self, &ledger, pins, &mut found.ignored);
+        let Executed { effects, wrong } = self.execute(&ledger, &mut found, progress);
+        let opened = Opened::of(self, &effects, &ledger, pins, &mut found.ignored);
         found.compared =
             [opened.receipts.len(), opened.headers.len(), opened.claims.len(), opened.records.len()];
         let mut accusations = opened.receipts_with_each_other();
         accusations.extend(opened.headers_with_each_other());
         accusations.extend(opened.receipts_with_batches(self));
-        accusations.extend(opened.roots(self));
+        accusations.extend(opened.roots());
         accusations.extend(opened.records());
-        accusations.extend(self.execute(&ledger, &opened, &mut found, progress));
+        accusations.extend(wrong.map(|(number, header, batches)| {
+            let endorsed = opened.endorsement(number, &header);
+            Accusation::WrongExecution { batches, endorsed }
+        }));
         found.evidence = accusations
             .into_iter()
             .map(|accusation| Evidence { manifest: manifest.clone(), accusation })
@@ -262,13 +303,8 @@ impl Statements {
     }
 
     /// Executes the batches that follow each other from the first one on.
-    fn execute(
-        &self,
-        ledger: &Ledger,
-        opened: &Opened<'_>,
-        found: &mut Found,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Option<Accusation> {
+    fn execute(&self, ledger: &Ledger, found: &mut Found, progress: &mut dyn FnMut(u64, u64)) -> Executed {
+        let mut executed = Executed { effects: self.effects.clone(), wrong: None };
         let count = (0..).zip(self.batches.keys()).take_while(|(number, key)| number == *key).count() as u64;
         if count < self.batches.len() as u64 {
             found.ignored.push(format!(
@@ -277,36 +313,49 @@ impl Statements {
             ));
         }
         let cursor = assent_core::machine::Cursor::genesis(&ledger.manifest);
-        let mut replayer = Replayer::new(std::sync::Arc::new(ledger.manifest.clone()), cursor).ok()?;
+        let Ok(mut replayer) = Replayer::new(std::sync::Arc::new(ledger.manifest.clone()), cursor) else {
+            return executed;
+        };
         let mut state = MemoryState::default();
-        let mut executed: Vec<Vec<u8>> = Vec::new();
+        let mut taken: Vec<Vec<u8>> = Vec::new();
         for (number, candidates) in self.batches.iter().take(usize::try_from(count).unwrap_or(usize::MAX)) {
-            let taken = executed.len();
+            let before = taken.len();
             for batch in candidates {
                 match replayer.apply(&state, batch) {
                     Ok(replayed) => {
-                        replayed.sealed().into_iter().for_each(|sealed| state.apply(sealed));
-                        executed.push(encode_batch(batch));
+                        if let Some(sealed) = replayed.sealed() {
+                            state.apply(sealed);
+                            executed.effects.insert(sealed.header.hash(), sealed.effects.clone());
+                        }
+                        taken.push(encode_batch(batch));
                         break;
                     }
                     Err(ReplayError::Divergence(_)) => {
-                        executed.push(encode_batch(batch));
-                        let endorsed = opened.endorsement(*number, &batch.header);
-                        return Some(Accusation::WrongExecution { batches: executed, endorsed });
+                        taken.push(encode_batch(batch));
+                        executed.wrong = Some((*number, batch.header.clone(), taken));
+                        return executed;
                     }
                     // Nobody signed this copy; nothing was executed of it, and another may be whole.
                     Err(error) => found.ignored.push(format!("a copy of batch {number}: {error}")),
                 }
             }
-            if executed.len() == taken {
+            if taken.len() == before {
                 found.ignored.push(format!("batch {number} and all after it cannot be executed"));
-                return None;
+                return executed;
             }
             found.executed = number + 1;
             progress(found.executed, count);
         }
-        None
+        executed
     }
+}
+
+/// What executing the batches again gave.
+struct Executed {
+    /// By the hash of the header.
+    effects: BTreeMap<Hash, Effects>,
+    /// The first batch that does not follow: number, header, and all batches up to it.
+    wrong: Option<(u64, Vec<u8>, Vec<Vec<u8>>)>,
 }
 
 /// Statements whose signatures hold.
@@ -317,20 +366,29 @@ struct Opened<'a> {
     records: Vec<(u64, &'a RecordProof)>,
     /// The headers from the first one on, as far as they follow each other.
     chain: Vec<&'a SignedHeader>,
-    /// The history tree over them.
+    /// By the hash of the header.
+    effects: &'a BTreeMap<Hash, Effects>,
+    /// The leaves of the history tree over them, as far as their effects are known.
     leaves: Vec<Hash>,
     /// The first number for which the sequencer signed more than one header. Past it a prover may have followed the other.
     fork: u64,
 }
 
 impl<'a> Opened<'a> {
-    fn of(statements: &'a Statements, ledger: &Ledger, pins: &Pins, ignored: &mut Vec<String>) -> Self {
+    fn of(
+        statements: &'a Statements,
+        effects: &'a BTreeMap<Hash, Effects>,
+        ledger: &Ledger,
+        pins: &Pins,
+        ignored: &mut Vec<String>,
+    ) -> Self {
         let mut opened = Self {
             receipts: Vec::new(),
             headers: Vec::new(),
             claims: Vec::new(),
             records: Vec::new(),
             chain: Vec::new(),
+            effects,
             leaves: Vec::new(),
             fork: u64::MAX,
         };
@@ -380,6 +438,7 @@ impl<'a> Opened<'a> {
         let fork =
             by_number.iter().find(|(_, indices)| forked(indices)).map_or(u64::MAX, |(number, _)| *number);
         opened.fork = fork;
+        let mut state = Some(SparseTree::new(usize::MAX));
         for number in 0.. {
             let candidates = by_number.get(&number).into_iter().flatten();
             let next = candidates
@@ -388,7 +447,12 @@ impl<'a> Opened<'a> {
             let Some((signed, header)) = next else { break };
             previous = header.hash();
             opened.chain.push(signed);
-            opened.leaves.push(BatchRecord::without_state(previous).leaf_hash());
+            let written = effects.get(&previous).filter(|effects| effects_root(effects) == header.effects_root);
+            state = state.zip(written).and_then(|(mut state, effects)| {
+                state.apply(&NoPages, effects).ok()?;
+                opened.leaves.push(BatchRecord::new(previous, state.root()).leaf_hash());
+                Some(state)
+            });
         }
         opened
     }
@@ -465,7 +529,7 @@ impl<'a> Opened<'a> {
     }
 
     /// Roots that the prover vouched for: with each other, and with the batches.
-    fn roots(&self, statements: &Statements) -> Vec<Accusation> {
+    fn roots(&self) -> Vec<Accusation> {
         let mut accusations = Vec::new();
         let mut by_size: BTreeMap<u64, &(&RootClaim, Checkpoint)> = BTreeMap::new();
         for pair in &self.claims {
@@ -497,9 +561,9 @@ impl<'a> Opened<'a> {
             if let (Some((new, _)), Some(path)) = (later, path) {
                 accusations.push(Accusation::HistoryRewritten { old: claim, new: (*new).clone(), path });
             } else if checkpoint.size <= self.fork
-                && let Some((headers, signature)) = statements.chain_up_to(self, checkpoint.size)
+                && let Some((batches, signature)) = self.batches_up_to(checkpoint.size)
             {
-                accusations.push(Accusation::WrongRoot { claim, headers, signature });
+                accusations.push(Accusation::WrongRoot { claim, batches, signature });
             }
         }
         accusations
@@ -516,8 +580,9 @@ impl<'a> Opened<'a> {
             }
             let mut headers = self.headers.iter().filter(|(_, header)| header.number == *number).peekable();
             let Some((header, _)) = headers.peek().copied() else { continue };
-            let follows = headers
-                .any(|(_, header)| BatchRecord::without_state(header.hash()).encode() == record.record);
+            let read = BatchRecord::decode(&record.record).ok();
+            let follows =
+                headers.any(|(_, header)| read.as_ref().is_some_and(|read| read.header_hash == header.hash()));
             if !follows {
                 let (record, header) = ((*record).clone(), (*header).clone());
                 accusations.push(Accusation::WrongRecord { number: *number, record, header });
@@ -528,19 +593,23 @@ impl<'a> Opened<'a> {
 
     /// A root under which the prover took a batch into its history.
     fn endorsement(&self, number: u64, header: &[u8]) -> Option<RecordProof> {
-        let expected = BatchRecord::without_state(assent_core::codec::sha256(header)).encode();
-        if let Some((_, record)) =
-            self.records.iter().find(|(found, record)| *found == number && record.record == expected)
-        {
-            return Some((*record).clone());
-        }
-        let tiles = MemoryTiles::of_leaves(&self.leaves);
-        let prover = TileProver::new(&tiles, self.leaves.len() as u64);
-        let (claim, checkpoint) = self.claims.iter().find(|(_, checkpoint)| {
-            checkpoint.size > number && prover.root(checkpoint.size).is_ok_and(|root| root == checkpoint.root)
-        })?;
-        let path = prover.inclusion_path(number, checkpoint.size).ok()?;
-        Some(RecordProof { claim: (*claim).clone(), record: expected, path })
+        let hash = assent_core::codec::sha256(header);
+        let is_of = |record: &RecordProof| {
+            BatchRecord::decode(&record.record).is_ok_and(|record| record.header_hash == hash)
+        };
+        let found = self.records.iter().find(|(found, record)| *found == number && is_of(record));
+        found.map(|(_, record)| (*record).clone())
+    }
+
+    /// All batches up to a size, with the signature on the last header.
+    fn batches_up_to(&self, size: u64) -> Option<(Vec<BatchEffects>, [u8; 64])> {
+        let chain = self.chain.get(..usize::try_from(size).ok()?)?;
+        let signature = chain.last()?.signature;
+        let batches = chain.iter().map(|signed| {
+            let effects = self.effects.get(&assent_core::codec::sha256(&signed.header))?.clone();
+            Some(BatchEffects { header: signed.header.clone(), effects })
+        });
+        Some((batches.collect::<Option<_>>()?, signature))
     }
 }
 
@@ -568,11 +637,5 @@ impl Statements {
             let path = tree.inclusion_path(index).filter(|_| tree.root() == header.entries_root)?;
             Some((entry.clone(), path))
         })
-    }
-
-    fn chain_up_to(&self, opened: &Opened<'_>, size: u64) -> Option<(Vec<Vec<u8>>, [u8; 64])> {
-        let chain = opened.chain.get(..usize::try_from(size).ok()?)?;
-        let signature = chain.last()?.signature;
-        Some((chain.iter().map(|signed| signed.header.clone()).collect(), signature))
     }
 }

@@ -32,6 +32,8 @@ pub const MAGIC: &[u8] = b"assent-evidence\n";
 pub const MAX_EVIDENCE_BYTES: usize = 1 << 30;
 /// Batches or headers from the first one on.
 const MAX_BATCHES: usize = 8_000_000;
+/// Effects of a batch: a transaction writes at most a record for each of its subjects and some for itself.
+const MAX_EFFECTS: usize = 64 * limits::MAX_BATCH_ENTRIES as usize;
 
 /// What somebody did, with everything that shows it (the kinds of layout 0x32).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,16 +118,28 @@ pub enum Accusation {
         /// The batch.
         header: SignedHeader,
     },
-    /// Kind 11: the prover vouched for a root that does not follow from the batches.
+    /// Kind 11: the prover vouched for a root that does not follow from the batches: of the history, or of the state in it.
     WrongRoot {
         /// What it vouched for.
         claim: RootClaim,
-        /// The encoded headers of all batches up to its size. Each names the hash of the one before it.
-        headers: Vec<Vec<u8>>,
+        /// All batches up to its size. Each header names the hash of the one before it.
+        batches: Vec<BatchEffects>,
         /// The sequencer's signature on the last one.
         signature: [u8; 64],
     },
 }
+
+/// A batch as far as the history tree needs it: no salt, no record, nobody's terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchEffects {
+    /// The encoded header.
+    pub header: Vec<u8>,
+    /// What its effects root is over: hashes of keys and values, in ascending order of the keys.
+    pub effects: Effects,
+}
+
+/// Hashes of keys and values, in ascending order of the keys.
+pub type Effects = Vec<(Hash, Hash)>;
 
 impl Accusation {
     /// Whether it rests on an anchor, and so on the base chain.
@@ -227,9 +241,12 @@ fn write(e: Encoder, accusation: &Accusation) -> Encoder {
         Accusation::HistoryRewritten { old, new, path } => write_path(new.write(old.write(e)), path),
         Accusation::RecordsContradict { number, first, second } => second.write(first.write(e.u64(*number))),
         Accusation::WrongRecord { number, record, header } => header.write(record.write(e.u64(*number))),
-        Accusation::WrongRoot { claim, headers, signature } => {
-            claim.write(e).long_list(headers, |e, header| e.long(header)).fixed(signature)
-        }
+        Accusation::WrongRoot { claim, batches, signature } => claim
+            .write(e)
+            .long_list(batches, |e, batch| {
+                e.long(&batch.header).long_list(&batch.effects, |e, (key, value)| e.fixed(key).fixed(value))
+            })
+            .fixed(signature),
     }
 }
 
@@ -274,8 +291,13 @@ fn read(d: &mut Decoder<'_>) -> Result<Accusation, DecodeError> {
         },
         11 => Accusation::WrongRoot {
             claim: RootClaim::read(d)?,
-            headers: d.long_list("headers", MAX_BATCHES, |d| {
-                d.long("batch header", MAX_HEADER_BYTES).map(<[u8]>::to_vec)
+            batches: d.long_list("batches", MAX_BATCHES, |d| {
+                Ok(BatchEffects {
+                    header: d.long("batch header", MAX_HEADER_BYTES)?.to_vec(),
+                    effects: d.long_list("effects", MAX_EFFECTS, |d| {
+                        Ok((d.hash("key hash")?, d.hash("value hash")?))
+                    })?,
+                })
             })?,
             signature: d.array("header signature")?,
         },

@@ -1,0 +1,41 @@
+//! Committing executed batches, one stage behind their execution.
+
+use std::sync::Arc;
+
+use assent_core::note::Checkpoint;
+use assent_verify::replay::Replayed;
+use tokio::sync::mpsc;
+
+use crate::{Duty, ProverError, Shared, take_in::Committer};
+
+/// Executed batches that wait to be committed: one that is being committed and one after it, so that neither stage waits
+/// for the other where batches differ in size.
+pub(crate) const AHEAD: usize = 1;
+
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    mut committer: Committer,
+    mut executed: mpsc::Receiver<Arc<Replayed>>,
+) -> Result<(), ProverError> {
+    while let Some(replayed) = executed.recv().await {
+        let work = tokio::task::spawn_blocking(move || {
+            let checkpoint = committer.commit(&replayed);
+            (committer, checkpoint)
+        });
+        let checkpoint;
+        (committer, checkpoint) = match work.await {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        tell(&shared, &checkpoint?);
+    }
+    Ok(())
+}
+
+/// Tells everybody who waits that a batch is committed.
+pub(crate) fn tell(shared: &Shared, checkpoint: &Checkpoint) {
+    shared.batches.send_replace(checkpoint.size);
+    if matches!(shared.config.duty, Duty::Prover { .. }) {
+        shared.checkpointed.send_replace(checkpoint.size);
+    }
+}
