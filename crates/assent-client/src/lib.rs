@@ -161,6 +161,15 @@ pub struct Client {
     prover: ProverServiceClient<Channel>,
 }
 
+/// A moment that a consent is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// After the last entry whose time is not after this, in milliseconds since 1970.
+    Time(u64),
+    /// After the entry with this sequence.
+    Sequence(u64),
+}
+
 impl Client {
     /// Connects, and asks which ledger the node serves.
     ///
@@ -312,6 +321,85 @@ impl Client {
             async move { Ok(prover.get_bundle(request).await?.into_inner().bundle) }
         })
         .await
+    }
+
+    /// A file that proves that a decision was right, under a checkpoint with so many cosignatures. Not checked.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn decision_proof(
+        &self,
+        id: TransactionId,
+        subject: Option<AccountId>,
+        cosignatures: u32,
+    ) -> Result<Vec<u8>, ClientError> {
+        retry::until(&self.config.prover, self.config.deadline, || {
+            let mut prover = self.prover.clone();
+            let request = proto::GetDecisionProofRequest {
+                transaction_id: id.0.to_vec(),
+                subject: subject.map(|subject| subject.0.to_vec()).unwrap_or_default(),
+                cosignatures,
+            };
+            async move { Ok(prover.get_decision_proof(request).await?.into_inner().file) }
+        })
+        .await
+    }
+
+    /// A file that proves whether a consent was in force at a moment, or now. Not checked.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn consent_proof(
+        &self,
+        consent: TransactionId,
+        at: Option<Moment>,
+        cosignatures: u32,
+    ) -> Result<Vec<u8>, ClientError> {
+        use proto::get_consent_proof_request::At;
+        retry::until(&self.config.prover, self.config.deadline, || {
+            let mut prover = self.prover.clone();
+            let at = at.map(|at| match at {
+                Moment::Time(time) => At::TimeMs(time),
+                Moment::Sequence(sequence) => At::Sequence(sequence),
+            });
+            let request =
+                proto::GetConsentProofRequest { consent_id: consent.0.to_vec(), at, cosignatures };
+            async move { Ok(prover.get_consent_proof(request).await?.into_inner().file) }
+        })
+        .await
+    }
+
+    /// A file with all accesses to a subject's data, or of a recipient, from the first time on (inclusive) up to the second
+    /// (exclusive), in milliseconds since 1970. Not checked. `progress` hears how many bytes have come.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn history_proof(
+        &self,
+        account: AccountId,
+        as_recipient: bool,
+        period: (u64, Option<u64>),
+        cosignatures: u32,
+        progress: impl Fn(usize),
+    ) -> Result<Vec<u8>, ClientError> {
+        let mut pieces = retry::until(&self.config.prover, self.config.deadline, || {
+            let mut prover = self.prover.clone();
+            let request = proto::GetHistoryProofRequest {
+                account: account.0.to_vec(),
+                as_recipient,
+                from_ms: period.0,
+                to_ms: period.1.unwrap_or(0),
+                cosignatures,
+            };
+            async move { Ok(prover.get_history_proof(request).await?.into_inner()) }
+        })
+        .await?;
+        let mut file = Vec::new();
+        while let Some(piece) = pieces.message().await? {
+            file.extend(piece.chunk);
+            progress(file.len());
+        }
+        Ok(file)
     }
 
     /// A checkpoint that the prover signed: that of a size, or with 0 the newest. Empty where there is none yet.

@@ -5,11 +5,11 @@
 //! may bring the right bytes. [`Divergence`]: header, log records and entries belong together under the sequencer's
 //! signature, and executing the records gives something else, or they break the rules. That is evidence against it.
 
-use std::{collections::HashMap, sync::Arc, thread};
+use std::{collections::HashMap, convert::Infallible, sync::Arc, thread};
 
 use assent_core::{
     ChainId, TransactionId,
-    batch::BatchHeader,
+    batch::{BatchHeader, BatchRecord},
     codec::{DecodeError, sha256},
     log::LogRecord,
     machine::{Cursor, Fault, GroupOutput, Machine, SealedBatch, StateError, StateRead},
@@ -19,7 +19,11 @@ use assent_core::{
     signature::{SignatureError, verify_all},
     transaction::Transaction,
 };
-use assent_merkle::BatchTree;
+use assent_merkle::{
+    BatchTree, Hash,
+    sparse::{NoPages, SparseError, SparseTree},
+    tiles::TileWriter,
+};
 use assent_proto::v1 as proto;
 use thiserror::Error;
 
@@ -260,6 +264,44 @@ fn compare_headers(executed: &BatchHeader, signed: &BatchHeader) -> Result<(), D
     differs("first sequence", executed.first_sequence.to_string(), signed.first_sequence.to_string())?;
     differs("entry count", executed.entry_count.to_string(), signed.entry_count.to_string())?;
     differs("other fields", hex::encode(executed.encode()), hex::encode(signed.encode()))
+}
+
+/// The history of batches that were executed, with the state tree, in memory.
+#[derive(Debug)]
+pub struct History {
+    state: SparseTree,
+    batches: TileWriter,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { state: SparseTree::new(usize::MAX), batches: TileWriter::default() }
+    }
+}
+
+impl History {
+    /// Takes in the next batch.
+    ///
+    /// # Errors
+    /// [`SparseError`] where its effects are not sorted, which no execution gives.
+    pub fn append(&mut self, sealed: &SealedBatch) -> Result<(), SparseError<Infallible>> {
+        self.state.apply(&NoPages, &sealed.effects)?;
+        let record = BatchRecord::new(sealed.header.hash(), self.state.root());
+        self.batches.append(record.leaf_hash());
+        Ok(())
+    }
+
+    /// Batches.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.batches.size()
+    }
+
+    /// Root of the history tree.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        self.batches.root()
+    }
 }
 
 /// State in memory, for an audit: about 500 bytes a consent.

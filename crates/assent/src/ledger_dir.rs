@@ -70,6 +70,22 @@ impl LedgerDir {
         files::read_key(&self.key_path(name))
     }
 
+    /// The key with which a validator cosigns, and its name; a new key where there is none. Without a name given, one that is
+    /// made from the key.
+    pub fn validator_key(&self, name: &str) -> anyhow::Result<(String, KeyPair)> {
+        let path = self.key_path("validator.key");
+        if !path.exists() {
+            files::make_private_dir(&self.0.join("keys"))?;
+            files::write_key(&path, &KeyPair::from_seed(assent_client::random_bytes()?))?;
+        }
+        let key = files::read_key(&path)?;
+        let name = match name {
+            "" => format!("assent-validator-{}", &hex::encode(key.public().0)[..16]),
+            name => name.to_owned(),
+        };
+        Ok((name, key))
+    }
+
     /// The password of the mock base chain, where the folder has one.
     pub fn mock_password(&self) -> anyhow::Result<Option<String>> {
         let path = self.key_path("mockchain-password");

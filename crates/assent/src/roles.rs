@@ -12,13 +12,15 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use assent_anchor::{AnchorConfig, rpc::BitcoinRpc, update_feed};
-use assent_core::{ChainId, codec::sha256, manifest::GenesisManifest, seal::SealPolicy};
+use assent_core::{
+    ChainId, codec::sha256, manifest::GenesisManifest, note::CosignerKey, seal::SealPolicy,
+};
 use assent_mockchain::MockChain;
 use assent_proto::v1::{
     self as proto, prover_service_server::ProverServiceServer,
     sequencer_service_client::SequencerServiceClient, sequencer_service_server::SequencerServiceServer,
 };
-use assent_prover::{BaseChain, Duty, Prover, ProverApi, ProverConfig};
+use assent_prover::{BaseChain, Cosigner, Duty, Prover, ProverApi, ProverConfig};
 use assent_sequencer::{
     BASE_BLOCKS, BaseFeed, Retention, Sequencer, SequencerApi, SequencerConfig, system_clock,
 };
@@ -472,7 +474,17 @@ fn prover_config(
             (dir.prover_path(), duty, sequencer, seed)
         }
         Duties::Validator => {
-            let duty = Duty::Validator { prover: not_empty("validator.prover") };
+            let prover = not_empty("validator.prover");
+            let cosigner = match prover {
+                Some(_) => {
+                    let (name, key) = dir.validator_key(settings.text("validator.name"))?;
+                    let public = CosignerKey::new(&name, key.public())?;
+                    tracing::info!(key = %public, "cosigning checkpoints; auditors and the prover name this key");
+                    Some(Cosigner { name, key })
+                }
+                None => None,
+            };
+            let duty = Duty::Validator { prover, cosigner };
             (dir.validator_path(), duty, needed("validator.sequencer")?, None)
         }
     };
@@ -491,6 +503,8 @@ fn prover_config(
         sequencer,
         base: base_url.map(|url| BaseChain { url: url.to_owned(), anchor }),
         confirmations: settings.number32("anchor.confirmations"),
+        state_cache_mib: settings.number("state.cache_mib"),
+        validators: settings.cosigner_keys("prover.validators"),
     })
 }
 

@@ -7,6 +7,10 @@
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::Path};
 
 use anyhow::{Context, bail, ensure};
+use assent_core::{
+    note::{CosignerKey, MAX_COSIGNER_NAME_BYTES},
+    signature::PublicKey,
+};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::files;
@@ -64,6 +68,10 @@ enum Form {
     Url,
     /// `true` or `false`.
     Switch,
+    /// Keys of validators, separated by commas; or nothing.
+    Keys,
+    /// A name for a key; or nothing.
+    Name,
 }
 
 /// One setting.
@@ -81,13 +89,13 @@ pub struct Setting {
     flag: Option<&'static str>,
 }
 
-use Form::{Address, Number, Switch, Url};
+use Form::{Address, Keys, Name, Number, Switch, Url};
 use Role::{Mockchain, Node, Prover, Sequencer, Validator};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
 /// All settings, in the order in which they are shown.
-pub const SETTINGS: [Setting; 21] = [
+pub const SETTINGS: [Setting; 24] = [
     setting(
         "sequencer.listen",
         Address,
@@ -146,6 +154,20 @@ pub const SETTINGS: [Setting; 21] = [
         "The sequencer that the prover follows",
     ),
     setting(
+        "prover.validators",
+        Keys,
+        "",
+        &[Node, Prover],
+        "Validators whose cosignatures the prover takes in, as NAME+HASH+BASE64 with commas between (assent keys validator)",
+    ),
+    setting(
+        "state.cache_mib",
+        Number(16, 1_048_576),
+        "512",
+        &[Node, Prover, Validator],
+        "Memory for pages of the state tree, in MiB: about 8,000 state records each",
+    ),
+    setting(
         "anchor.interval_ms",
         Number(100, 7 * DAY_MS),
         "10000",
@@ -191,6 +213,13 @@ pub const SETTINGS: [Setting; 21] = [
         "http://127.0.0.1:7422",
         &[Validator],
         "The prover whose checkpoints the validator compares; empty: none",
+    ),
+    setting(
+        "validator.name",
+        Name,
+        "",
+        &[Validator],
+        "Name under which the validator cosigns, as a schema-less URL such as example.org/validator; empty: made from its key",
     ),
     Setting {
         flag: Some("mock-listen"),
@@ -274,6 +303,8 @@ impl Setting {
             Address => "IP address and port".to_owned(),
             Url => "URL".to_owned(),
             Switch => "true or false".to_owned(),
+            Keys => "keys".to_owned(),
+            Name => "name".to_owned(),
         }
     }
 
@@ -294,9 +325,33 @@ impl Setting {
                 "expected nothing, or a URL such as http://127.0.0.1:7420; the value is not shown, as it may hold a password"
             ),
             Switch => ensure!(["true", "false"].contains(&value), "expected true or false, found {value:?}"),
+            Keys => {
+                let keys = cosigner_keys(value)?;
+                ensure!(keys.len() <= MAX_VALIDATORS, "{} keys, at most {MAX_VALIDATORS}", keys.len());
+                for (index, key) in keys.iter().enumerate() {
+                    let twice = keys[..index].iter().any(|other| other.name() == key.name());
+                    ensure!(!twice, "two validators have the name {}", key.name());
+                }
+            }
+            Name => {
+                let any = PublicKey([0; 32]);
+                ensure!(
+                    value.is_empty() || CosignerKey::new(value, any).is_ok(),
+                    "expected a name without white space and +, of at most {MAX_COSIGNER_NAME_BYTES} bytes, found {value:?}"
+                );
+            }
         }
         Ok(())
     }
+}
+
+/// Validators that a prover takes cosignatures of: a note has 64 signature lines, of which one is the prover's.
+const MAX_VALIDATORS: usize = 32;
+
+/// Keys of validators, separated by commas.
+fn cosigner_keys(text: &str) -> anyhow::Result<Vec<CosignerKey>> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| Ok(part.parse::<CosignerKey>()?)).collect()
 }
 
 /// Where a value came from.
@@ -340,6 +395,8 @@ impl<const ROLE: u8> Args for Flags<ROLE> {
                 Number(..) => arg.value_name("NUMBER"),
                 Address => arg.value_name("ADDRESS"),
                 Url => arg.value_name("URL"),
+                Keys => arg.value_name("KEY,…"),
+                Name => arg.value_name("NAME"),
                 Switch => {
                     arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL")
                 }
@@ -493,6 +550,12 @@ impl Settings {
         self.0.get(key).map_or("", |(value, _)| value)
     }
 
+    /// Keys of validators, checked when they were set.
+    #[must_use]
+    pub fn cosigner_keys(&self, key: &str) -> Vec<CosignerKey> {
+        cosigner_keys(self.text(key)).unwrap_or_default()
+    }
+
     /// A number, checked when it was set.
     #[must_use]
     pub fn number(&self, key: &str) -> u64 {
@@ -556,7 +619,7 @@ pub fn file_with(given: &BTreeMap<&str, String>) -> String {
         }
         let quoted = |value: &str| match setting.form {
             Number(..) | Switch => value.to_owned(),
-            Address | Url => format!("{value:?}"),
+            Address | Url | Keys | Name => format!("{value:?}"),
         };
         text.push_str(&format!("# {}: {}.\n", setting.meaning, setting.range()));
         match given.get(setting.key) {

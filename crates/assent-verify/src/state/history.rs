@@ -22,6 +22,8 @@ pub const MAGIC: &[u8] = b"assent-history\n";
 pub const MAX_HISTORY_FILE_BYTES: usize = 512 * 1024 * 1024;
 /// Accesses in one file. A longer log is proven in periods, whose files meet: each shows its neighbours outside.
 pub const MAX_HISTORY_ACCESSES: usize = 500_000;
+/// Accesses that are listed in words; JSON has all.
+const MAX_LINES: usize = 1_000;
 /// Bytes of one decision or detail that is read.
 const MAX_LEAF_BYTES: usize = 1 << 20;
 
@@ -219,17 +221,20 @@ pub fn verify_history(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError>
         0 => format!("from the ledger's begin {end}"),
         from => format!("from {} {end}", utc(from)),
     };
-    finding.proves.push(match file.whose {
-        Whose::Subject(_) => format!(
-            "These {} are ALL accesses to data of {account} that were asked for or recorded on this ledger {period}:",
-            accesses.len()
-        ),
-        Whose::Recipient(_) => format!(
-            "These {} are ALL accesses that {account} asked for or recorded on this ledger {period}:",
-            accesses.len()
-        ),
+    let what = match file.whose {
+        Whose::Subject(_) => format!("access to data of {account} that was asked for or recorded"),
+        Whose::Recipient(_) => format!("access that {account} asked for or recorded"),
+    };
+    finding.proves.push(match accesses.len() {
+        0 => format!("There is no {what} on this ledger {period}."),
+        1 => format!("The only {what} on this ledger {period} is this one:"),
+        count => format!("Every {what} on this ledger {period} is in this list of {count}, and nothing else:"),
     });
-    finding.proves.extend(accesses.iter().map(|access| format!("  {}", access.words(file.whose))));
+    let shown = accesses.iter().take(MAX_LINES);
+    finding.proves.extend(shown.map(|access| format!("  {}", access.words(file.whose))));
+    if accesses.len() > MAX_LINES {
+        finding.proves.push(format!("  … and {} more: --json lists all", accesses.len() - MAX_LINES));
+    }
     as_of.describe(&mut finding);
     finding.steps.push(format!("log of the account: has {} leaf or leaves in that state", range.size()));
     finding.steps.push(match (file.items.first(), file.items.last()) {
@@ -239,7 +244,9 @@ pub fn verify_history(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError>
         ),
         _ => "accesses: the log is empty".to_owned(),
     });
-    finding.steps.push("each access: its decision is the one that the log commits to".to_owned());
+    if !accesses.is_empty() {
+        finding.steps.push("each access: its decision is the one that the log commits to".to_owned());
+    }
     finding.does_not_prove.extend([
         "Who stands behind an account id: keys are known, names are not.".to_owned(),
         "That nobody read the data around Assent: complete means that nothing recorded is missing.".to_owned(),

@@ -1,14 +1,16 @@
 //! `assent keys`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use assent_core::signature::KeyPair;
+use assent_core::{note::CosignerKey, signature::KeyPair};
 use clap::Subcommand;
 use serde_json::json;
 
 use crate::{
     files,
+    ledger_dir::LedgerDir,
     output::{self, Outcome},
+    settings::{Flags, Role},
 };
 
 /// `assent keys …`
@@ -18,6 +20,17 @@ pub enum KeysCommand {
     New {
         /// File to make. An existing one is never overwritten.
         file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the key with which a validator cosigns, for the prover's settings and for auditors; makes it where there is none
+    Validator {
+        /// Folder of the validator
+        dir: PathBuf,
+        /// Name under which it cosigns; that of its config.toml by default
+        #[arg(long)]
+        name: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -32,9 +45,25 @@ pub enum KeysCommand {
     },
 }
 
+fn validator(dir: &Path, name: Option<&str>, json: bool) -> anyhow::Result<Outcome> {
+    let dir = LedgerDir(dir.to_owned());
+    let settings = Flags::<{ Role::Validator as u8 }>::default().over(&dir.config_path())?;
+    let name = name.unwrap_or_else(|| settings.text("validator.name"));
+    files::make_private_dir(&dir.0)?;
+    let (name, key) = dir.validator_key(name)?;
+    let public = CosignerKey::new(&name, key.public())?;
+    output::print(
+        json,
+        || format!("{public}\n  key file  {}", dir.key_path("validator.key").display()),
+        || json!({"validator": public.to_string(), "name": name}),
+    );
+    Ok(Outcome::Done)
+}
+
 /// Runs it.
 pub fn run(command: KeysCommand) -> anyhow::Result<Outcome> {
     let (key, file, json) = match &command {
+        KeysCommand::Validator { dir, name, json } => return validator(dir, name.as_deref(), *json),
         KeysCommand::New { file, json } => {
             let key = KeyPair::from_seed(assent_client::random_bytes()?);
             files::write_key(file, &key)?;

@@ -50,6 +50,11 @@ impl ClientArgs {
         config.deadline = Duration::from_secs(self.timeout);
         Ok(Client::connect(config).await?)
     }
+
+    /// How long to try.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
 }
 
 /// Whose key signs.

@@ -1,5 +1,7 @@
 //! `assent audit`.
 
+mod state;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -9,13 +11,12 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use assent_client::{Client, ClientError};
-use assent_core::{ChainId, TransactionId, batch::BatchRecord, machine::Cursor, note::Checkpoint};
-use assent_merkle::tiles::TileWriter;
+use assent_core::{ChainId, TransactionId, machine::Cursor, note::Checkpoint};
 use assent_verify::{
     ConsistencyFile, Pins,
     command::{Work, read_file},
     evidence::{Evidence, RootClaim, SignedHeader, Statements, verify_evidence},
-    replay::{MemoryState, ReplayError, Replayer},
+    replay::{History, MemoryState, ReplayError, Replayer},
     verify_consistency_file,
 };
 use bitcoin::hashes::Hash as _;
@@ -34,6 +35,12 @@ use crate::{
 pub enum AuditCommand {
     /// Write the proof bundle of a transaction to a file that anybody can check offline (assent verify FILE)
     Bundle(BundleArgs),
+    /// Write a proof that a decision was right: permit or denial, with everything that it rested on (assent verify FILE)
+    Decision(state::DecisionArgs),
+    /// Prove whether a consent was active, revoked or absent, now or at a moment (assent verify FILE)
+    Consent(state::ConsentArgs),
+    /// Write a complete list of the accesses to a subject's data, or of a recipient (assent verify FILE)
+    History(state::HistoryArgs),
     /// Write the prover's newest signed checkpoint to a file
     Checkpoint {
         /// File to write
@@ -87,6 +94,9 @@ pub struct ReplayArgs {
     /// Address of a sequencer, or folder of exported batches (assent batches export)
     #[arg(value_name = "ADDR|DIR")]
     from: String,
+    /// Take the senders' signatures as checked: many times faster, and the sequencer is believed that it checked them
+    #[arg(long)]
+    no_signatures: bool,
     /// Files to compare with, beside the checkpoint in the folder: checkpoints, receipts, proof bundles
     #[arg(long, value_name = "FILE")]
     with: Vec<PathBuf>,
@@ -140,6 +150,7 @@ impl PinArgs {
             chain_id: self.chain,
             base_block: self.base_block.map(|hash| hash.to_byte_array()),
             least_work: self.least_work.map(Work::bytes),
+            ..Default::default()
         }
     }
 }
@@ -148,6 +159,9 @@ impl PinArgs {
 pub async fn run(command: AuditCommand) -> anyhow::Result<Outcome> {
     match command {
         AuditCommand::Bundle(args) => bundle(args).await,
+        AuditCommand::Decision(args) => state::decision(args).await,
+        AuditCommand::Consent(args) => state::consent(args).await,
+        AuditCommand::History(args) => state::history(args).await,
         AuditCommand::Checkpoint { output, client } => checkpoint(&output, &client).await,
         AuditCommand::Consistency { old, new, output, client } => {
             consistency(&old, &new, &output, &client).await
@@ -310,7 +324,10 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<Outcome> {
     let note = replay_checkpoint(&args, &source).await;
     let manifest = Arc::new(source.manifest().clone());
     let mut replayer = Replayer::new(manifest.clone(), Cursor::genesis(&manifest))?;
-    let (mut state, mut history, mut root) = (MemoryState::default(), TileWriter::default(), None);
+    if args.no_signatures {
+        replayer = replayer.without_signatures();
+    }
+    let (mut state, mut history, mut root) = (MemoryState::default(), History::default(), None);
     let checkpoint = note
         .as_deref()
         .map(|note| Checkpoint::open(note, &source.chain_id(), &manifest.prover_key))
@@ -324,8 +341,8 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<Outcome> {
                 if let Some(sealed) = replayed.sealed() {
                     state.apply(sealed);
                     statements.add_entries(&replayed.header, replayed.signature, &batch.entries);
+                    history.append(sealed)?;
                 }
-                history.append(BatchRecord::without_state(replayed.header.hash()).leaf_hash());
                 if checkpoint.is_some_and(|checkpoint| checkpoint.size == history.size()) {
                     root = Some(history.root());
                 }
