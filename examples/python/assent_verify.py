@@ -13,7 +13,8 @@ from assent_formats.base import from_shown
 from assent_formats.checks import CheckError, Pins, ReadError
 from assent_formats.codec import FormatError
 from assent_formats.files import LONGEST_MAGIC, kind_of
-from assent_formats.statements import StatementReport
+from assent_formats.findings import StatementReport
+from assent_formats.note import Validator, read_validator
 from assent_formats.verify import Report, verify, verify_any
 
 __all__ = ["CheckError", "Pins", "ReadError", "Report", "verify", "verify_any"]
@@ -35,6 +36,19 @@ def work_argument(text: str) -> int:
     if not re.fullmatch(r"(0x)?[0-9a-fA-F]{1,64}", text):
         raise argparse.ArgumentTypeError(f"1 to 64 hexadecimal digits expected, {text!r} found")
     return int(text, 16)
+
+
+def validator_argument(text: str) -> Validator:
+    try:
+        return read_validator(text)
+    except FormatError as error:
+        raise argparse.ArgumentTypeError(f"a validator's key, NAME+HASH+BASE64, expected: {error}") from error
+
+
+def count_argument(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,2}", text):
+        raise argparse.ArgumentTypeError(f"how many validators expected, {text!r} found")
+    return int(text)
 
 
 def read_proof(path: str) -> bytes:
@@ -74,12 +88,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--base-block", metavar="HASH", type=block_argument, help="a block of the base chain, as Bitcoin Core prints it"
     )
     parser.add_argument("--least-work", metavar="HEX", type=work_argument, help="least work of the headers in the file")
+    parser.add_argument(
+        "--validator",
+        metavar="NAME+HASH+BASE64",
+        type=validator_argument,
+        action="append",
+        default=[],
+        help="key of a validator whose cosignature counts; may be repeated",
+    )
+    parser.add_argument(
+        "--require", metavar="K", type=count_argument, default=0, help="how many of these have to have cosigned"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
 
+    pins = Pins(given.chain, given.base_block, given.least_work, tuple(given.validator), given.require)
     answer: dict[str, object]
     try:
-        report = verify_any(read_proof(given.file), Pins(given.chain, given.base_block, given.least_work))
+        report = verify_any(read_proof(given.file), pins)
     except ReadError as error:
         code, answer = UNREADABLE, {"status": "UNREADABLE", "error": str(error)}
         message = f"COULD NOT READ {shown(given.file)}: {shown(error)}"

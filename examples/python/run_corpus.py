@@ -2,7 +2,7 @@
 """Runs the verifier over a folder of proof files and compares with what its index.json expects.
 
 The index is a list of {"file": name, "chain": hex or null, "base_block": hex or null (as Bitcoin Core prints
-it), "least_work": hex or null, "expect": "verified", "not-pinned", "unreadable" or the name of a check}.
+it), "least_work": hex or null, "validators": list of keys or null, "require": number or null, "expect": "verified", "not-pinned", "unreadable" or the name of a check}.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from assent_verify import (
     block_argument,
     hash_argument,
     read_proof,
+    validator_argument,
     verify_any,
     work_argument,
 )
@@ -39,7 +40,13 @@ def pins_of(case: dict[str, Any]) -> Pins:
         text = case.get(name)
         return None if text is None else reader(text)
 
-    return Pins(read("chain", hash_argument), read("base_block", block_argument), read("least_work", work_argument))
+    return Pins(
+        read("chain", hash_argument),
+        read("base_block", block_argument),
+        read("least_work", work_argument),
+        tuple(map(validator_argument, case.get("validators") or ())),
+        case.get("require") or 0,
+    )
 
 
 def main() -> int:

@@ -305,6 +305,12 @@ pub fn request(subject: AccountId) -> Act {
     })
 }
 
+/// A revocation by signature.
+pub fn revoke(consent: TransactionId) -> Act {
+    let by = proto::revoke_consent::By::ConsentId(consent.0.to_vec());
+    Act::RevokeConsent(proto::RevokeConsent { by: Some(by) })
+}
+
 /// The id of a signed transaction.
 #[must_use]
 pub fn id_of(transaction: &proto::SignedTransaction) -> TransactionId {

@@ -9,15 +9,21 @@ use std::{
 
 use assent_client::{Client, ClientConfig};
 use assent_core::{
+    Hash,
     batch::{BatchHeader, BatchRecord},
     codec::sha256,
     log::LogRecord,
+    machine::{Cursor, SealedBatch},
     manifest::GenesisManifest,
     note::Checkpoint,
     outcome::Entry,
+    records::{ConsentRecord, Record, StateKey},
     signature::KeyPair,
 };
-use assent_merkle::{BatchTree, node_hash};
+use assent_merkle::{
+    BatchTree, node_hash,
+    sparse::{NoPages, SparseTree},
+};
 use assent_proto::v1::{
     self as proto,
     prover_service_server::{ProverService, ProverServiceServer},
@@ -26,17 +32,22 @@ use assent_proto::v1::{
 use assent_prover::{Duty, Prover, ProverApi, ProverConfig};
 use assent_sequencer::{Sequencer, SequencerApi};
 use assent_tests::{
+    grant_to, id_of,
     in_process::{ledger_keys, manifest, sequencer_config},
-    key, open_account,
+    key, open_account, request, revoke,
 };
-use assent_verify::{Pins, evidence::verify_evidence};
+use assent_verify::{
+    Pins,
+    evidence::verify_evidence,
+    replay::{MemoryState, Replayer},
+};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_stream::{Stream, StreamExt, wrappers::TcpListenerStream};
 use tonic::{Request, Response, Status};
 
 type Change = Arc<dyn Fn(&KeyPair, &mut proto::SealedBatch) + Send + Sync>;
 
-/// A sequencer whose stream is altered from batch 1 on.
+/// A sequencer whose stream is altered.
 struct Cheat {
     honest: SequencerApi,
     key: KeyPair,
@@ -92,9 +103,7 @@ impl SequencerService for Cheat {
         let (key, change) = (self.key.clone(), self.change.clone());
         let stream = self.honest.stream_batches(r).await?.into_inner().map(move |message| {
             let mut message = message?;
-            if let Some(batch) = message.batch.as_mut()
-                && BatchHeader::decode(&batch.header).is_ok_and(|header| header.number >= 1)
-            {
+            if let Some(batch) = message.batch.as_mut() {
                 change(&key, batch);
             }
             Ok(message)
@@ -151,7 +160,12 @@ struct LyingProver {
     lie: Arc<dyn Fn(Checkpoint) -> Checkpoint + Send + Sync>,
     manifest: Arc<GenesisManifest>,
     key: KeyPair,
+    /// A wrong batch 1 that it vouches for: hash of the header, and leaf hash of batch 0.
+    vouched: Vouched,
 }
+
+type Vouched = Arc<Mutex<Option<(Hash, Hash)>>>;
+type Lie = Arc<dyn Fn(Checkpoint) -> Checkpoint + Send + Sync>;
 
 #[tonic::async_trait]
 impl ProverService for LyingProver {
@@ -198,6 +212,51 @@ impl ProverService for LyingProver {
         self.honest.get_consistency_proof(r).await
     }
 
+    async fn get_batch_record(
+        &self,
+        r: Request<proto::GetBatchRecordRequest>,
+    ) -> Result<Response<proto::GetBatchRecordResponse>, Status> {
+        let proto::GetBatchRecordRequest { number, .. } = *r.get_ref();
+        let vouched = *self.vouched.lock().unwrap();
+        match vouched {
+            Some((header_hash, path)) if number == 1 => Ok(Response::new(proto::GetBatchRecordResponse {
+                record: BatchRecord::new(header_hash, [7; 32]).encode(),
+                path: vec![path.to_vec()],
+            })),
+            _ => self.honest.get_batch_record(r).await,
+        }
+    }
+
+    async fn get_decision_proof(
+        &self,
+        r: Request<proto::GetDecisionProofRequest>,
+    ) -> Result<Response<proto::GetDecisionProofResponse>, Status> {
+        self.honest.get_decision_proof(r).await
+    }
+
+    async fn get_consent_proof(
+        &self,
+        r: Request<proto::GetConsentProofRequest>,
+    ) -> Result<Response<proto::GetConsentProofResponse>, Status> {
+        self.honest.get_consent_proof(r).await
+    }
+
+    type GetHistoryProofStream = <ProverApi as ProverService>::GetHistoryProofStream;
+
+    async fn get_history_proof(
+        &self,
+        r: Request<proto::GetHistoryProofRequest>,
+    ) -> Result<Response<Self::GetHistoryProofStream>, Status> {
+        self.honest.get_history_proof(r).await
+    }
+
+    async fn add_cosignature(
+        &self,
+        r: Request<proto::AddCosignatureRequest>,
+    ) -> Result<Response<proto::AddCosignatureResponse>, Status> {
+        self.honest.add_cosignature(r).await
+    }
+
     async fn get_prover_status(
         &self,
         r: Request<proto::GetProverStatusRequest>,
@@ -218,10 +277,7 @@ struct Running {
 
 impl Running {
     /// The follower's own status is at the client's prover address.
-    async fn start(
-        cheat: Option<Change>,
-        lie: Option<Arc<dyn Fn(Checkpoint) -> Checkpoint + Send + Sync>>,
-    ) -> Self {
+    async fn start(cheat: Option<Change>, lie: Option<Lie>, vouched: Vouched) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let (sequencer_key, prover_key) = ledger_keys();
         // Made long ago, so that time may be set back to before the first group.
@@ -254,12 +310,19 @@ impl Running {
             sequencer: address.clone(),
             base: None,
             confirmations: 1,
+            state_cache_mib: 16,
+            validators: Vec::new(),
         };
         let duty = Duty::Prover { key: prover_key.clone(), anchor_interval: Duration::from_secs(1) };
         let mut watched = Prover::open(follower("prover", duty)).unwrap();
         if let Some(lie) = lie {
-            let lying =
-                LyingProver { honest: watched.api(), lie, manifest: manifest.clone(), key: prover_key };
+            let lying = LyingProver {
+                honest: watched.api(),
+                lie,
+                manifest: manifest.clone(),
+                key: prover_key,
+                vouched,
+            };
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let prover = format!("http://{}", listener.local_addr().unwrap());
             spawn(serve(
@@ -268,7 +331,7 @@ impl Running {
             ));
             let running = watched.run(stopped.clone());
             spawn(Box::pin(async move { running.await.unwrap() }));
-            let duty = Duty::Validator { prover: Some(prover) };
+            let duty = Duty::Validator { prover: Some(prover), cosigner: None };
             watched = Prover::open(follower("validator", duty)).unwrap();
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -401,7 +464,7 @@ fn what_the_sequencer_signs_and_should_not_halts_the_prover_and_convicts_the_seq
     ];
     for (name, expected, change) in cases {
         runtime.block_on(async {
-            let running = Running::start(Some(change), None).await;
+            let running = Running::start(Some(from_batch_1(change)), None, Vouched::default()).await;
             running.submit().await;
             let status = running.until(|status| !status.halted.is_empty()).await;
             assert!(status.halted.contains(expected), "{name}: {expected:?} is not in {:?}", status.halted);
@@ -413,6 +476,118 @@ fn what_the_sequencer_signs_and_should_not_halts_the_prover_and_convicts_the_seq
             assert_eq!(finding.facts["evidence"], "wrong-execution", "{name}");
             assert_eq!(finding.facts["against"], serde_json::json!(["sequencer"]), "{name}");
             assert!(finding.proves.iter().any(|sentence| sentence.contains(expected)), "{name}: {finding:?}");
+            running.end().await;
+        });
+    }
+}
+
+/// A change from the second batch on.
+fn from_batch_1(change: Change) -> Change {
+    Arc::new(move |key, batch| {
+        if BatchHeader::decode(&batch.header).is_ok_and(|header| header.number >= 1) {
+            change(key, batch);
+        }
+    })
+}
+
+/// What an altered prover makes of a batch's effects before they enter its state.
+type Alter = fn(&mut SealedBatch);
+
+/// A prover that executes every batch, and keeps a state of its own: the roots that it signs.
+struct Altered {
+    replayer: Replayer,
+    memory: MemoryState,
+    tree: SparseTree,
+    leaves: Vec<Hash>,
+    alter: Alter,
+}
+
+impl Altered {
+    fn take_in(&mut self, batch: &proto::SealedBatch) {
+        let number = BatchHeader::decode(&batch.header).unwrap().number;
+        // Several follow the same stream.
+        if number != self.replayer.cursor().next_batch {
+            return;
+        }
+        let mut replayed = self.replayer.apply(&self.memory, batch).unwrap();
+        let mut sealed = replayed.outputs.pop().unwrap().sealed.unwrap();
+        self.memory.apply(&sealed);
+        (self.alter)(&mut sealed);
+        self.tree.apply(&NoPages, &sealed.effects).unwrap();
+        self.leaves.push(BatchRecord::new(sealed.header.hash(), self.tree.root()).leaf_hash());
+    }
+}
+
+/// The effects of a record that the batch wrote, taken out.
+fn drop_effect(sealed: &mut SealedBatch, key: StateKey) {
+    sealed.effects.retain(|(hash, _)| *hash != key.hash());
+}
+
+#[test]
+fn a_prover_that_keeps_a_state_of_its_own_is_convicted_by_a_validator() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let patient = || key(0).public().account_id();
+    let cases: [(&str, Alter); 4] = [
+        ("an access left out", |sealed| {
+            let patient = key(0).public().account_id();
+            drop_effect(sealed, StateKey::subject_accesses(patient));
+        }),
+        ("a revocation within the batch dropped", |sealed| {
+            let revoked = sealed.state.iter().find_map(|(key, value)| {
+                let record = ConsentRecord::decode(&value.record).ok()?;
+                record.revoked.map(|_| *key)
+            });
+            if let Some(key) = revoked {
+                drop_effect(sealed, key);
+            }
+        }),
+        ("a decision changed in the access log", |sealed| {
+            let hash = StateKey::subject_accesses(key(0).public().account_id()).hash();
+            for (_, value) in sealed.effects.iter_mut().filter(|(key, _)| *key == hash) {
+                *value = [1; 32];
+            }
+        }),
+        ("a state root misreported", |sealed| {
+            if sealed.header.number == 1 {
+                sealed.effects.push(([0xff; 32], [1; 32]));
+            }
+        }),
+    ];
+    for (name, alter) in cases {
+        runtime.block_on(async {
+            let manifest = manifest(1_700_000_000_000);
+            let altered = Arc::new(Mutex::new(Altered {
+                replayer: Replayer::new(manifest.clone(), Cursor::genesis(&manifest)).unwrap(),
+                memory: MemoryState::default(),
+                tree: SparseTree::new(usize::MAX),
+                leaves: Vec::new(),
+                alter,
+            }));
+            let lying = altered.clone();
+            let watch: Change = Arc::new(move |_, batch| altered.lock().unwrap().take_in(batch));
+            let lie = move |checkpoint: Checkpoint| {
+                let altered = lying.lock().unwrap();
+                let size = usize::try_from(checkpoint.size).unwrap();
+                Checkpoint { root: BatchTree::from_leaf_hashes(&altered.leaves[..size]).root(), ..checkpoint }
+            };
+            let running = Running::start(Some(watch), Some(Arc::new(lie)), Vouched::default()).await;
+            let client = &running.client;
+            let submit = |key: KeyPair, act| async move {
+                let transaction = client.sign(&key, act).unwrap();
+                client.submit(&transaction).await.unwrap();
+                id_of(&transaction)
+            };
+            submit(key(0), open_account()).await;
+            submit(key(1), open_account()).await;
+            let consent = submit(key(0), grant_to(key(1).public().account_id())).await;
+            submit(key(1), request(patient())).await;
+            submit(key(0), revoke(consent)).await;
+            submit(key(2), open_account()).await;
+            let status = running.until(|status| !status.halted.is_empty()).await;
+            assert!(status.halted.contains("the prover signed root"), "{name}: {status:?}");
+            let finding = running.evidence("validator");
+            assert_eq!(finding.facts["against"], serde_json::json!(["prover"]), "{name}");
+            assert_eq!(finding.facts["evidence"], "wrong-root", "{name}");
             running.end().await;
         });
     }
@@ -435,7 +610,7 @@ fn what_the_sequencer_did_not_sign_accuses_nobody_and_is_not_taken_in() {
     ];
     for (name, change) in cases {
         runtime.block_on(async {
-            let running = Running::start(Some(change), None).await;
+            let running = Running::start(Some(from_batch_1(change)), None, Vouched::default()).await;
             running.submit().await;
             running.until(|status| status.batches == 1).await;
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -456,7 +631,7 @@ fn a_prover_that_signs_what_does_not_follow_is_convicted_by_a_validator() {
             root[7] ^= u8::from(checkpoint.size == 3);
             Checkpoint { root, ..checkpoint }
         };
-        let running = Running::start(None, Some(Arc::new(lie))).await;
+        let running = Running::start(None, Some(Arc::new(lie)), Vouched::default()).await;
         running.submit().await;
         let status = running.until(|status| !status.halted.is_empty()).await;
         assert!(status.validator && status.halted.contains("the prover signed root"), "{status:?}");
@@ -467,23 +642,24 @@ fn a_prover_that_signs_what_does_not_follow_is_convicted_by_a_validator() {
 
         // Both cheat: the prover vouches for the sequencer's wrong batch. An honest one would have halted, so its word is forged
         // here out of what the batch says.
-        let wrong = Arc::new(Mutex::new(None));
-        let seen = wrong.clone();
+        let vouched = Vouched::default();
+        let (seen, told) = (vouched.clone(), vouched.clone());
         let change: Change = Arc::new(move |key, batch| {
             resign(key, batch, |header| header.effects_root[0] ^= 1);
             let header = BatchHeader::decode(&batch.header).unwrap();
             if header.number == 1 {
-                seen.lock().unwrap().replace(header.hash());
+                seen.lock().unwrap().replace((header.hash(), [0; 32]));
             }
         });
-        let lie = move |checkpoint: Checkpoint| match *wrong.lock().unwrap() {
-            Some(hash) if checkpoint.size == 1 => {
-                let leaf = BatchRecord::without_state(hash).leaf_hash();
+        let lie = move |checkpoint: Checkpoint| match told.lock().unwrap().as_mut() {
+            Some((hash, first)) if checkpoint.size == 1 => {
+                *first = checkpoint.root;
+                let leaf = BatchRecord::new(*hash, [7; 32]).leaf_hash();
                 Checkpoint { size: 2, root: node_hash(&checkpoint.root, &leaf) }
             }
             _ => checkpoint,
         };
-        let running = Running::start(Some(change), Some(Arc::new(lie))).await;
+        let running = Running::start(Some(from_batch_1(change)), Some(Arc::new(lie)), vouched).await;
         running.submit().await;
         running.until(|status| !status.halted.is_empty()).await;
         let finding = running.evidence("validator");

@@ -362,8 +362,7 @@ impl Client {
                 Moment::Time(time) => At::TimeMs(time),
                 Moment::Sequence(sequence) => At::Sequence(sequence),
             });
-            let request =
-                proto::GetConsentProofRequest { consent_id: consent.0.to_vec(), at, cosignatures };
+            let request = proto::GetConsentProofRequest { consent_id: consent.0.to_vec(), at, cosignatures };
             async move { Ok(prover.get_consent_proof(request).await?.into_inner().file) }
         })
         .await

@@ -102,8 +102,13 @@ impl CosignerKey {
     /// # Errors
     /// [`NoteError::CosignerKey`] where the name is empty, too long, or has white space, control characters or `+` in it.
     pub fn new(name: &str, key: PublicKey) -> Result<Self, NoteError> {
-        let bad = !is_key_name(name) || name.len() > MAX_COSIGNER_NAME_BYTES || name.chars().any(char::is_control);
-        if bad { Err(NoteError::CosignerKey(name.to_owned())) } else { Ok(Self { name: name.to_owned(), key }) }
+        let bad =
+            !is_key_name(name) || name.len() > MAX_COSIGNER_NAME_BYTES || name.chars().any(char::is_control);
+        if bad {
+            Err(NoteError::CosignerKey(name.to_owned()))
+        } else {
+            Ok(Self { name: name.to_owned(), key })
+        }
     }
 
     /// The name.
@@ -162,7 +167,11 @@ pub struct Cosignature {
 pub fn verifier_key(chain: &ChainId, key: &PublicKey) -> String {
     let name = origin(chain);
     let bytes = [&[ALGORITHM_ED25519][..], &key.0].concat();
-    format!("{name}+{}+{}", hex::encode(key_hash(&name, ALGORITHM_ED25519, key)), Base64::encode_string(&bytes))
+    format!(
+        "{name}+{}+{}",
+        hex::encode(key_hash(&name, ALGORITHM_ED25519, key)),
+        Base64::encode_string(&bytes)
+    )
 }
 
 impl Checkpoint {
@@ -174,7 +183,8 @@ impl Checkpoint {
     #[must_use]
     pub fn sign(&self, chain: &ChainId, key: &KeyPair) -> String {
         let (name, text) = (origin(chain), self.text(chain));
-        let blob = [&key_hash(&name, ALGORITHM_ED25519, &key.public())[..], &key.sign(text.as_bytes())].concat();
+        let blob =
+            [&key_hash(&name, ALGORITHM_ED25519, &key.public())[..], &key.sign(text.as_bytes())].concat();
         format!("{text}\n\u{2014} {name} {}\n", Base64::encode_string(&blob))
     }
 
@@ -199,7 +209,12 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`NoteError::Cosignature`] where one of theirs does not verify.
-    pub fn cosignatures(&self, note: &str, chain: &ChainId, by: &[CosignerKey]) -> Result<Vec<Cosignature>, NoteError> {
+    pub fn cosignatures(
+        &self,
+        note: &str,
+        chain: &ChainId,
+        by: &[CosignerKey],
+    ) -> Result<Vec<Cosignature>, NoteError> {
         let text = self.text(chain);
         let lines = signature_lines(note)?;
         let mut found: Vec<Cosignature> = Vec::new();
@@ -289,8 +304,7 @@ fn signature_lines(note: &str) -> Result<Vec<SignatureLine<'_>>, NoteError> {
         }
         let rest =
             line.strip_prefix("\u{2014} ").ok_or(NoteError::Malformed("a line that is no signature"))?;
-        let (name, blob) =
-            rest.split_once(' ').ok_or(NoteError::Malformed("a line that is no signature"))?;
+        let (name, blob) = rest.split_once(' ').ok_or(NoteError::Malformed("a line that is no signature"))?;
         if !is_key_name(name) {
             return Err(NoteError::Malformed("a signature by an impossible key name"));
         }

@@ -12,18 +12,22 @@ use assent_core::{
     anchor::AnchorPayload,
     batch::{BatchRecord, GroupStatement, Refusal, RefusalReason, effect_leaf},
     note::{Checkpoint, verifier_key},
-    outcome::{Detail, OutcomeKind, OutcomeLeaf},
+    outcome::{AccessQuestion, Detail, OutcomeKind, OutcomeLeaf},
     policy::{Decider, Obligation, Reason, Verdict},
     records::{
-        AccountRecord, ActorAccesses, ConsentRecord, Moment, Record, RevocationCodeRecord, StateKey,
-        StateValue, SubjectAccesses, SubjectConsents, access_log_leaf, actor_log_leaf, consent_log_leaf,
+        AccessLogLeaf, AccountRecord, ActorAccesses, ActorLogLeaf, ConsentLogLeaf, ConsentRecord,
+        LogLeaf as _, Moment, Record, RevocationCodeRecord, StateKey, StateValue, SubjectAccesses,
+        SubjectConsents,
     },
     ruleset::Ruleset,
     signature::SignatureError,
-    terms::{Coding, ConsentTerms, Effect, Period},
-    transaction::{AccountKind, TransactionError, revocation_code_hash},
+    terms::{Action, Coding, ConsentTerms, Effect, Period},
+    transaction::{AccessScope, AccountKind, TransactionError, revocation_code_hash},
 };
-use assent_merkle::{BatchTree, CompactRange, leaf_hash};
+use assent_merkle::{
+    BatchTree, CompactRange, leaf_hash,
+    sparse::{NoPages, SparseTree},
+};
 
 mod common;
 #[path = "golden/run.rs"]
@@ -113,6 +117,22 @@ fn obligation() -> Obligation {
     }
 }
 
+fn question() -> AccessQuestion {
+    let (class, label) = codes();
+    AccessQuestion {
+        recipient: AccountId([0x23; 32]),
+        scope: AccessScope {
+            custodian: AccountId([0x24; 32]),
+            purpose: "TREAT".into(),
+            action: Action::Access,
+            classes: vec![class],
+            labels: vec![label],
+            data_period: Some(Period { start_ms: 5, end_ms: 6 }),
+            acting_person_hash: Some([0x25; 32]),
+        },
+    }
+}
+
 #[test]
 fn terms_outcomes_and_details_are_pinned() {
     let mut lines = Lines::default();
@@ -126,6 +146,7 @@ fn terms_outcomes_and_details_are_pinned() {
         let leaf = OutcomeLeaf {
             kind,
             object: [0x21; 32],
+            question: (kind as u8 >= OutcomeKind::AccessPermitted as u8).then(question),
             permit_until_ms: if permitted { START_MS + 1 } else { 0 },
             obligations: if permitted { vec![obligation()] } else { vec![] },
             detail_hash: [0x22; 32],
@@ -158,7 +179,7 @@ fn terms_outcomes_and_details_are_pinned() {
 
 fn range(leaves: u8) -> CompactRange {
     let mut range = CompactRange::default();
-    (0..leaves).for_each(|n| range.append([n; 32]));
+    (0..leaves).for_each(|n| drop(range.append([n; 32])));
     range
 }
 
@@ -208,9 +229,15 @@ fn state_records_keys_values_and_log_leaves_are_pinned() {
     let value = StateValue { salt: [0x4a; 32], record: account_record.encode() };
     lines.add("state_value_hash", value.hash());
     lines.add("effect_leaf", effect_leaf(&[0x4b; 32], &[0x4c; 32]));
-    lines.add("consent_log_leaf", consent_log_leaf(moment(1), &[0x4d; 32], &[0x4e; 32]));
-    lines.add("access_log_leaf", access_log_leaf(moment(1), &id, &[0x4d; 32], 6));
-    lines.add("actor_log_leaf", actor_log_leaf(moment(1), &id, &[0x4d; 32]));
+    let leaf = ConsentLogLeaf { at: moment(1), entry_leaf_hash: [0x4d; 32], active_digest: [0x4e; 32] };
+    assert_eq!(ConsentLogLeaf::decode(&leaf.encode()).unwrap(), leaf);
+    lines.add("consent_log_leaf", leaf.hash());
+    let leaf = AccessLogLeaf { at: moment(1), id, decision_leaf_hash: [0x4d; 32], consent_log_size: 6 };
+    assert_eq!(AccessLogLeaf::decode(&leaf.encode()).unwrap(), leaf);
+    lines.add("access_log_leaf", leaf.hash());
+    let leaf = ActorLogLeaf { at: moment(1), id, decision_leaf_hash: [0x4d; 32] };
+    assert_eq!(ActorLogLeaf::decode(&leaf.encode()).unwrap(), leaf);
+    lines.add("actor_log_leaf", leaf.hash());
     lines.check("records.txt");
 }
 
@@ -241,6 +268,7 @@ fn ledger(run: &Run) -> Lines {
     let (sequencer, prover) = (key(SEQUENCER), key(PROVER));
     let chain = run.manifest.chain_id();
     let (mut history, mut log) = (Vec::new(), Vec::new());
+    let mut state = SparseTree::new(usize::MAX);
     for (g, (output, transactions)) in run.outputs.iter().zip(&run.transactions).enumerate() {
         for (t, transaction) in transactions.iter().enumerate() {
             let (executed, receipt) = (&output.executed[t], &output.receipts[t]);
@@ -294,7 +322,9 @@ fn ledger(run: &Run) -> Lines {
         add("header", &header.encode());
         add("header_hash", &header.hash());
         add("header_signature", &sequencer.sign(&header.hash()));
-        let record = BatchRecord::without_state(header.hash());
+        state.apply(&NoPages, &effects).unwrap();
+        add("state_root", &state.root());
+        let record = BatchRecord::new(header.hash(), state.root());
         history.push(record.leaf_hash());
         let root = BatchTree::from_leaf_hashes(&history).root();
         let checkpoint = Checkpoint { size: history.len() as u64, root };
@@ -350,6 +380,7 @@ fn example(run: &Run) -> Lines {
         "batch0.header",
         "batch0.header_hash",
         "batch0.header_signature",
+        "batch0.state_root",
         "batch0.record",
         "batch0.record_leaf_hash",
         "batch0.history_root",

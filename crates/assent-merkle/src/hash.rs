@@ -22,16 +22,8 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
 }
 
 /// The first state of SHA-256 (FIPS 180-4 §5.3.3).
-const INITIAL: [u32; 8] = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// SHA-256 of blocks that hold a whole message with its padding. Trees hash messages of two lengths only, so padding them
 /// in place saves a third of the time of the general interface.

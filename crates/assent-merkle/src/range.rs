@@ -34,7 +34,9 @@ pub enum RangeError {
         size: u64,
     },
     /// Too few or too many hashes.
-    #[error("the proof of leaves {start} to {end} in a tree of size {size} has a wrong number of hashes: {found}")]
+    #[error(
+        "the proof of leaves {start} to {end} in a tree of size {size} has a wrong number of hashes: {found}"
+    )]
     ProofLength {
         /// First leaf.
         start: u64,
@@ -52,7 +54,12 @@ pub enum RangeError {
 ///
 /// # Errors
 /// Those of the storage.
-pub fn range_proof<R: NodeReader>(reader: &R, start: u64, end: u64, size: u64) -> Result<Vec<Hash>, R::Error> {
+pub fn range_proof<R: NodeReader>(
+    reader: &R,
+    start: u64,
+    end: u64,
+    size: u64,
+) -> Result<Vec<Hash>, R::Error> {
     let mut proof = Vec::new();
     collect(reader, start, end, 0, size, &mut proof)?;
     Ok(proof)

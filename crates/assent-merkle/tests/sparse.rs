@@ -87,10 +87,7 @@ fn check_all(tree: &SparseTree, rows: &Rows, map: &BTreeMap<Hash, Hash>, absent:
         let (proof, found) = tree.prove(rows, key).unwrap();
         assert_eq!(found, Some(*value));
         verify_sparse(&root, key, Some(value), &proof).unwrap();
-        assert!(matches!(
-            verify_sparse(&root, key, None, &proof),
-            Err(SparseProofError::Presence { .. })
-        ));
+        assert!(matches!(verify_sparse(&root, key, None, &proof), Err(SparseProofError::Presence { .. })));
         assert_eq!(verify_sparse(&root, key, Some(&[9; 32]), &proof), Err(SparseProofError::RootMismatch));
     }
     for key in absent.iter().filter(|key| !map.contains_key(*key)) {
@@ -111,7 +108,9 @@ fn follows_its_definition_batch_by_batch_with_pages_and_without() {
     for batch in 0..30u64 {
         // Some keys are new, some are written again, some with the value that they have.
         let updates: BTreeMap<Hash, Hash> = (0..batch * 3 + 1)
-            .map(|i| (key((batch * batch * 7 + i * 13) % 700), sha(&[b"value", &(batch + i % 2).to_be_bytes()])))
+            .map(|i| {
+                (key((batch * batch * 7 + i * 13) % 700), sha(&[b"value", &(batch + i % 2).to_be_bytes()]))
+            })
             .collect();
         map.extend(&updates);
         let updates: Vec<(Hash, Hash)> = updates.into_iter().collect();
@@ -198,7 +197,8 @@ fn a_wrong_proof_is_refused() {
         let mut changed = proof.clone();
         changed.siblings.extend(vec![None; 300]);
         check(&changed);
-        for terminal in [Terminal::Empty, Terminal::Present, Terminal::Other { key: key(4), value: [4; 32] }] {
+        for terminal in [Terminal::Empty, Terminal::Present, Terminal::Other { key: key(4), value: [4; 32] }]
+        {
             check(&SparseProof { terminal, ..proof.clone() });
         }
         // Another key's proof, another root.

@@ -150,7 +150,9 @@ impl Watching {
         let Some(line) = line else { return Ok(Ok(())) };
         let request = proto::AddCosignatureRequest { size: checkpoint.size, line };
         let told = client.add_cosignature(request).await;
-        Ok(told.map(|_| ()).map_err(|status| format!("it did not take the cosignature: {}", status.message())))
+        Ok(told
+            .map(|_| ())
+            .map_err(|status| format!("it did not take the cosignature: {}", status.message())))
     }
 
     /// Keeps the checkpoint with our cosignature. Gives the line where the prover does not have it yet.
@@ -171,7 +173,9 @@ impl Watching {
         let chain = shared.config.manifest.chain_id();
         let by = CosignerKey::new(name, key.public()).map_err(ProverError::Cosigner)?;
         let has_ours = |note: &str| {
-            checkpoint.cosignatures(note, &chain, std::slice::from_ref(&by)).is_ok_and(|found| !found.is_empty())
+            checkpoint
+                .cosignatures(note, &chain, std::slice::from_ref(&by))
+                .is_ok_and(|found| !found.is_empty())
         };
         if has_ours(note) {
             if held.is_none_or(|held| cosign::count(&held) < cosign::count(note)) {

@@ -196,8 +196,10 @@ async fn endorsement(shared: &Shared, batch: &proto::SealedBatch) -> Option<Reco
     let mut client = ProverServiceClient::new(endpoint.connect_lazy());
     // The prover signs a checkpoint with each batch.
     let size = number + 1;
-    let note = client.get_checkpoint(proto::GetCheckpointRequest { size }).await.ok()?.into_inner().checkpoint;
-    let found = client.get_batch_record(proto::GetBatchRecordRequest { number, size }).await.ok()?.into_inner();
+    let note =
+        client.get_checkpoint(proto::GetCheckpointRequest { size }).await.ok()?.into_inner().checkpoint;
+    let found =
+        client.get_batch_record(proto::GetBatchRecordRequest { number, size }).await.ok()?.into_inner();
     let record = BatchRecord::decode(&found.record).ok()?;
     let path = found.path.iter().map(|hash| hash.as_slice().try_into().ok()).collect::<Option<_>>()?;
     // Whether it holds under the checkpoint is checked with the evidence.

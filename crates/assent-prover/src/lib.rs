@@ -33,7 +33,10 @@ use std::{
 
 use assent_anchor::{AnchorConfig, AnchorError, AnchorView, rpc::RpcError};
 use assent_core::{
-    manifest::GenesisManifest, note::{CosignerKey, NoteError}, ruleset::RulesetError, signature::KeyPair,
+    manifest::GenesisManifest,
+    note::{CosignerKey, NoteError},
+    ruleset::RulesetError,
+    signature::KeyPair,
 };
 use assent_merkle::tiles::TileError;
 use assent_store::{LedgerStore, Role, StoreError};

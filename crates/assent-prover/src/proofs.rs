@@ -54,7 +54,9 @@ pub(crate) enum ProofError {
         "the period has {found} accesses, a file holds at most {MAX_HISTORY_ACCESSES}: ask for shorter periods (--from, --to)"
     )]
     HistoryTooLong { found: u64 },
-    #[error("the newest state is that after batch {batch} ({time_ms} ms, {entries} entries); it does not reach the moment")]
+    #[error(
+        "the newest state is that after batch {batch} ({time_ms} ms, {entries} entries); it does not reach the moment"
+    )]
     MomentNotReached { batch: u64, time_ms: u64, entries: u64 },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -141,14 +143,27 @@ fn entry_at(shared: &Shared, sequence: u64) -> Result<StoredEntry, ProofError> {
 }
 
 /// All accesses of a period.
-pub(crate) fn history(shared: &Shared, whose: Whose, from_ms: u64, to_ms: u64) -> Result<HistoryFile, ProofError> {
+pub(crate) fn history(
+    shared: &Shared,
+    whose: Whose,
+    from_ms: u64,
+    to_ms: u64,
+) -> Result<HistoryFile, ProofError> {
     let held = Held::new(shared)?;
     let (state, _) = held.root()?;
     let opened = held.open(whose.key())?;
     drop(held);
     let manifest = shared.config.manifest.encode();
-    let mut file =
-        HistoryFile { manifest, state, whose, from_ms, to_ms, log: opened, items: Vec::new(), path: Vec::new() };
+    let mut file = HistoryFile {
+        manifest,
+        state,
+        whose,
+        from_ms,
+        to_ms,
+        log: opened,
+        items: Vec::new(),
+        path: Vec::new(),
+    };
     match whose {
         Whose::Subject(_) => {
             let range = record_of::<SubjectAccesses>(&file.log)?.unwrap_or_default().0;
@@ -248,7 +263,8 @@ pub(crate) fn decision(
     };
     let mut active = Vec::with_capacity(detail.verdicts.len());
     for (id, _) in &detail.verdicts {
-        let value = store.value(StateKey::consent(*id))?.ok_or(ProofError::Inconsistent("a consent is missing"))?;
+        let value =
+            store.value(StateKey::consent(*id))?.ok_or(ProofError::Inconsistent("a consent is missing"))?;
         let record = ConsentRecord::decode(&value.record)?;
         active.push(OpenedConsent { id: *id, salt: record.terms_salt, terms: record.terms });
     }

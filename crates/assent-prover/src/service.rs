@@ -71,9 +71,7 @@ fn account_of(field: &'static str, bytes: &[u8]) -> Result<AccountId, Status> {
 
 fn out_of_range(field: &'static str) -> impl Fn(TileError<StoreError>) -> Status {
     move |error| match error {
-        TileError::OutOfRange { .. } => {
-            errors::field_error("SIZE_OUT_OF_RANGE", field, error.to_string())
-        }
+        TileError::OutOfRange { .. } => errors::field_error("SIZE_OUT_OF_RANGE", field, error.to_string()),
         other => internal(other),
     }
 }
@@ -147,8 +145,8 @@ impl ProverApi {
             })
             .await?;
         let text = || format!("the checkpoint over {size} batches is not held here");
-        let note = note
-            .ok_or_else(|| errors::error(Code::FailedPrecondition, "CHECKPOINT_NOT_HELD", text()))?;
+        let note =
+            note.ok_or_else(|| errors::error(Code::FailedPrecondition, "CHECKPOINT_NOT_HELD", text()))?;
         (state.path, state.checkpoint) = (path, note);
         Ok(())
     }
@@ -301,7 +299,8 @@ impl ProverService for ProverApi {
                 let record = batch.and_then(|batch| {
                     Some(BatchRecord::new(sha256(&batch.header), batch.state_root?).encode())
                 });
-                let record = record.ok_or_else(|| internal(BundleError::Inconsistent("a batch is missing")))?;
+                let record =
+                    record.ok_or_else(|| internal(BundleError::Inconsistent("a batch is missing")))?;
                 Ok(proto::GetBatchRecordResponse {
                     record,
                     path: path.iter().map(|hash| hash.to_vec()).collect(),
@@ -321,9 +320,8 @@ impl ProverService for ProverApi {
             [] => None,
             bytes => Some(account_of("subject", bytes)?),
         };
-        let mut file = self
-            .blocking(move |shared| proofs::decision(shared, id, subject).map_err(no_proof))
-            .await?;
+        let mut file =
+            self.blocking(move |shared| proofs::decision(shared, id, subject).map_err(no_proof)).await?;
         self.under_checkpoint(&mut file.state, request.cosignatures).await?;
         Ok(Response::new(proto::GetDecisionProofResponse { file: file.encode() }))
     }
@@ -362,8 +360,7 @@ impl ProverService for ProverApi {
     ) -> Result<Response<Self::GetHistoryProofStream>, Status> {
         let request = request.into_inner();
         let account = account_of("account", &request.account)?;
-        let whose =
-            if request.as_recipient { Whose::Recipient(account) } else { Whose::Subject(account) };
+        let whose = if request.as_recipient { Whose::Recipient(account) } else { Whose::Subject(account) };
         let (from, to) = (request.from_ms, if request.to_ms == 0 { u64::MAX } else { request.to_ms });
         if from >= to {
             let problem = format!("the period ends at {to}, which is not after its begin, {from}");
@@ -371,9 +368,8 @@ impl ProverService for ProverApi {
         }
         // Held until the last piece is sent.
         let place = self.histories.clone().acquire_owned().await.map_err(internal)?;
-        let mut file = self
-            .blocking(move |shared| proofs::history(shared, whose, from, to).map_err(no_proof))
-            .await?;
+        let mut file =
+            self.blocking(move |shared| proofs::history(shared, whose, from, to).map_err(no_proof)).await?;
         self.under_checkpoint(&mut file.state, request.cosignatures).await?;
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
         tokio::spawn(async move {

@@ -52,7 +52,9 @@ pub enum StoreError {
         found: u32,
     },
     /// Made by an older program whose formats were others.
-    #[error("{path} has schema {found}, this program needs {SCHEMA}: ledgers made before have to be made anew")]
+    #[error(
+        "{path} has schema {found}, this program needs {SCHEMA}: ledgers made before have to be made anew"
+    )]
     OlderSchema {
         /// Where.
         path: PathBuf,

@@ -114,7 +114,8 @@ impl NodeReader for PartyLog<'_> {
     fn node(&self, level: u32, index: u64) -> Result<Hash, StoreError> {
         let last = ((index + 1) << level) - 1;
         let row = self.row(last)?;
-        let missing = || self.corrupt(last, DecodeError::invalid("row", format!("no subtree of level {level}")));
+        let missing =
+            || self.corrupt(last, DecodeError::invalid("row", format!("no subtree of level {level}")));
         let (leaf, completed) = parse(&row).ok_or_else(missing)?;
         match level {
             0 => Ok(assent_merkle::leaf_hash(leaf)),

@@ -270,10 +270,14 @@ fn history_gap(after: Option<u64>, found: Option<u64>, size: u64) -> String {
             format!("there is a gap: after access {after} comes access {found}")
         }
         (Some(after), None) => {
-            format!("there is a gap: access {after} is the last one, but the log has {size} and the period goes on")
+            format!(
+                "there is a gap: access {after} is the last one, but the log has {size} and the period goes on"
+            )
         }
         (None, Some(found)) => {
-            format!("there is a gap: access {found} is the first one, but others come before it within the period")
+            format!(
+                "there is a gap: access {found} is the first one, but others come before it within the period"
+            )
         }
         (None, None) => format!("there is a gap: no access is shown, but the log has {size}"),
     }
@@ -288,8 +292,7 @@ pub(crate) fn open_checkpoint(
     let chain = &ledger.chain_id;
     let checkpoint =
         Checkpoint::open(note, chain, &ledger.manifest.prover_key).map_err(CheckError::Checkpoint)?;
-    let cosigned =
-        checkpoint.cosignatures(note, chain, &pins.validators).map_err(CheckError::Checkpoint)?;
+    let cosigned = checkpoint.cosignatures(note, chain, &pins.validators).map_err(CheckError::Checkpoint)?;
     if cosigned.len() < pins.require {
         return Err(CheckError::Cosignatures {
             required: pins.require,
@@ -388,7 +391,10 @@ fn check_transaction(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckErro
     Ok(())
 }
 
-pub(crate) fn decode_transaction(chain: &ChainId, signed: &proto::SignedTransaction) -> Result<Transaction, CheckError> {
+pub(crate) fn decode_transaction(
+    chain: &ChainId,
+    signed: &proto::SignedTransaction,
+) -> Result<Transaction, CheckError> {
     let transaction = Transaction::decode(chain, signed).map_err(|error| match error {
         TransactionError::NotSenderKey { .. } | TransactionError::AuthorizationCount { .. } => {
             CheckError::SenderSignature(error)

@@ -341,7 +341,10 @@ fn does_not_prove(facts: &Facts) -> Vec<String> {
     ];
     match facts.transaction.as_ref().map(|transaction| &transaction.act) {
         Some(Act::GrantConsent { .. }) => {
-            not.push("That the consent is still in force: it may have been revoked later (assent audit consent).".to_owned());
+            not.push(
+                "That the consent is still in force: it may have been revoked later (assent audit consent)."
+                    .to_owned(),
+            );
         }
         Some(Act::RequestAccess { .. } | Act::RecordAccess { .. }) => {
             not.push(

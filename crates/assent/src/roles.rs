@@ -12,9 +12,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use assent_anchor::{AnchorConfig, rpc::BitcoinRpc, update_feed};
-use assent_core::{
-    ChainId, codec::sha256, manifest::GenesisManifest, note::CosignerKey, seal::SealPolicy,
-};
+use assent_core::{ChainId, codec::sha256, manifest::GenesisManifest, note::CosignerKey, seal::SealPolicy};
 use assent_mockchain::MockChain;
 use assent_proto::v1::{
     self as proto, prover_service_server::ProverServiceServer,

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from . import base, ed25519, names, ruleset
+from . import base, ed25519, merkle, names, note, ruleset
 from .codec import FormatError, decode, layout_hash, sha256
-from .layouts import BatchHeader, Manifest
+from .layouts import RECORD_BYTES, STATE_TREE, Authorization, BatchHeader, BatchRecord, Manifest
+from .transaction import TransactionBody, check_sender, read_body
 
 # The rulesets that this verifier knows, by number: the hash of layout 0x1e.
 RULESETS = {ruleset.NUMBER: ruleset.HASH}
@@ -33,6 +34,8 @@ class Pins:
     chain_id: bytes | None = None
     base_block: bytes | None = None
     least_work: int | None = None
+    validators: tuple[note.Validator, ...] = ()
+    required: int = 0  # how many of the validators have to have cosigned
 
 
 @contextmanager
@@ -75,6 +78,22 @@ def check_manifest(data: bytes, pins: Pins) -> tuple[Manifest, bytes]:
     return manifest, chain_id
 
 
+def check_transaction(data: bytes, authorizations: Sequence[Authorization], chain_id: bytes) -> TransactionBody:
+    """The checks without state, and the sender's signature."""
+    with check("transaction"):
+        body = read_body(data, chain_id)
+    with check("sender-signature"):
+        authorization = check_sender(body, authorizations)
+    if authorization is not None:
+        signed = names.transaction_id(data)
+        require(
+            "sender-signature",
+            ed25519.verify(authorization.public_key, signed, authorization.signature),
+            "the signature over the transaction id does not verify",
+        )
+    return body
+
+
 def read_header(data: bytes, manifest: Manifest, chain_id: bytes) -> BatchHeader:
     """A header of this ledger under the sequencer's key; its signature is not verified here."""
     with check("header"):
@@ -90,6 +109,45 @@ def check_header_signature(header: BatchHeader, manifest: Manifest, signature: b
         ed25519.verify(manifest.sequencer_key, layout_hash(header), signature),
         "the sequencer's signature on the header does not verify",
     )
+
+
+def check_header_ruleset(header: BatchHeader, manifest: Manifest) -> None:
+    require(
+        "header-ruleset",
+        header.ruleset == manifest.ruleset,
+        f"ruleset {manifest.ruleset} expected, {header.ruleset} found",
+    )
+
+
+def check_batch_record(data: bytes, header: bytes) -> BatchRecord:
+    """The batch record of a header."""
+    kind = data[-1] if len(data) == RECORD_BYTES else STATE_TREE
+    require("tree-kind", kind == STATE_TREE, f"tree kind {STATE_TREE} expected, {kind} found")
+    with check("batch-record"):
+        record = decode(BatchRecord, data)
+    require_equal("batch-record-header", "header hash of the record", sha256(header), record.header_hash)
+    return record
+
+
+def check_checkpoint(text: str, manifest: Manifest, chain_id: bytes, pins: Pins) -> note.Checkpoint:
+    with check("checkpoint"):
+        return note.open_checkpoint(text, chain_id, manifest.prover_key, pins.validators)
+
+
+def check_cosignatures(checkpoint: note.Checkpoint, pins: Pins) -> None:
+    found = len(checkpoint.cosigned_by)
+    require(
+        "cosignatures",
+        found >= pins.required,
+        f"cosignatures of {pins.required} of {len(pins.validators)} validators expected, of {found} found",
+    )
+
+
+def check_inclusion(record: bytes, number: int, path: Sequence[bytes], size: int, root: bytes) -> None:
+    """That a batch record is that of its number in the history of a size."""
+    with check("batch-inclusion"):
+        found = merkle.root_from_path(merkle.leaf_hash(record), number, size, path)
+    require_equal("batch-inclusion", "root of the history", root, found)
 
 
 def check_seals(encoded: Sequence[bytes], manifest: Manifest, chain_id: bytes) -> tuple[base.Anchor, ...]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from . import ed25519, merkle, names, ruleset
 from .codec import FormatError, decode, encode, layout_hash, sha256
 from .layouts import (
+    MAX_TIME,
+    STATE_TREE,
     Batch,
     BatchHeader,
     BatchRecord,
@@ -21,6 +23,7 @@ from .layouts import (
     Obligation,
     OutcomeKind,
     OutcomeLeaf,
+    Question,
     Reason,
     RefusalReason,
     Verdict,
@@ -43,8 +46,8 @@ from .state import (
     SubjectAccesses,
     SubjectConsents,
     detail_salt,
-    terms_hash,
 )
+from .terms import encode_terms, question_of, terms_hash
 from .transaction import (
     AccessScope,
     ConsentTerms,
@@ -61,9 +64,6 @@ from .transaction import (
 
 MAX_ACTIVE_CONSENTS = 32
 COMBINING_RULE = 1
-
-# The end of the year 9999, in milliseconds.
-MAX_TIME = 253_402_300_799_999
 
 
 class RuleError(FormatError):
@@ -84,6 +84,7 @@ class Decided:
 
     kind: OutcomeKind
     object: bytes
+    question: Question | None = None
     permit_until: int = 0
     obligations: tuple[Obligation, ...] = ()
     consent_log_size: int = 0
@@ -209,7 +210,7 @@ class Ledger:
                 first_sequence=self.sequence - len(self.open.entries),
                 entry_count=len(self.open.entries),
                 entries_root=merkle.root_of(self.open.entries),
-                effects_root=merkle.root_of(self.state.effects()),
+                effects_root=self.state.seal(),
                 log_root=merkle.root_of(self.open.records),
                 previous_hash=sha256(self.headers[-1]) if self.headers else bytes(32),
                 time=last.time,
@@ -219,9 +220,8 @@ class Ledger:
             )
         )
         self.headers.append(header)
-        self.history.append(batch_record(header))
+        self.history.append(batch_record(header, self.state.tree.root()))
         self.open = Open()
-        self.state.seal()
         return header
 
     def follow(self, batch: Batch) -> None:
@@ -251,19 +251,9 @@ class Ledger:
 
         leaves, details = [], []
         for index, one in enumerate(decided):
-            detail = encode(
-                Detail(
-                    detail_salt(record.seed, transaction_id, index),
-                    one.consent_log_size,
-                    one.reason,
-                    COMBINING_RULE,
-                    one.decider,
-                    one.verdicts,
-                )
-            )
+            leaf, detail = leaf_and_detail(one, detail_salt(record.seed, transaction_id, index))
+            leaves.append(leaf)
             details.append(detail)
-            leaf = OutcomeLeaf(one.kind, one.object, one.permit_until, one.obligations, sha256(detail))
-            leaves.append(encode(leaf))
         entry = Entry(
             self.sequence,
             record.time,
@@ -327,7 +317,7 @@ class Ledger:
         self.state.put(Kind.CONSENT, transaction_id, consent, record.seed)
         if code is not None:
             self.state.put(Kind.REVOCATION_CODE, code, RevocationCode(transaction_id), record.seed)
-        added = ActiveConsent(transaction_id, terms_hash(terms, body.salt))
+        added = ActiveConsent(transaction_id, terms_hash(encode_terms(terms), body.salt))
         active = tuple(sorted((*consents.active, added), key=lambda one: one.consent))
         decided = Decided(OutcomeKind.CONSENT_GRANTED, transaction_id, consent_log_size=consents.log.size)
         return [decided], Moved(body.sender, active)
@@ -380,48 +370,16 @@ class Ledger:
 
     def request(self, sender: bytes, subject: bytes, scope: AccessScope, time: int) -> Decided:
         decision = self.decide(sender, subject, scope, time)
-        return Decided(
-            OutcomeKind.ACCESS_PERMITTED if decision.permitted else OutcomeKind.ACCESS_DENIED,
-            subject,
-            time + self.manifest.permit_validity_ms if decision.permitted else 0,
-            decision.obligations,
-            self.consents_of(subject).log.size,
-            decision.reason,
-            decision.decider,
-            decision.verdicts,
-        )
+        size = self.consents_of(subject).log.size
+        return outcome_of_request(decision, subject, question_of(sender, scope), time, size, self.manifest)
 
     def record_access(self, sender: bytes, access: RecordAccess, time: int) -> Decided:
         assert access.scope is not None
         decision = self.decide(sender, access.subject, access.scope, time)
-        reason = self.cannot_rely(sender, access, time)
-        if reason is not None:
-            decision = Decision(False, reason, None, decision.verdicts, ())
-        return Decided(
-            OutcomeKind.ACCESS_COVERED if decision.permitted else OutcomeKind.ACCESS_UNCOVERED,
-            access.subject,
-            0,
-            decision.obligations,
-            self.consents_of(access.subject).log.size,
-            decision.reason,
-            decision.decider,
-            decision.verdicts,
-        )
-
-    def cannot_rely(self, sender: bytes, access: RecordAccess, time: int) -> Reason | None:
-        """Why a record of access cannot rely on the request that it cites."""
+        size = self.consents_of(access.subject).log.size
         past = self.requests.get(access.request_id)
-        if past is None or time - past.time > self.manifest.max_validity_ms or past.sender != sender:
-            return Reason.NO_SUCH_REQUEST
-        outcome = past.outcomes.get(access.subject)
-        if outcome is None:
-            return Reason.NO_SUCH_REQUEST
-        if outcome.kind != OutcomeKind.ACCESS_PERMITTED:
-            return Reason.REQUEST_DENIED
-        if outcome.permit_until <= time:
-            return Reason.PERMIT_EXPIRED
-        assert access.scope is not None
-        return None if scope_covers(past.scope, access.scope) else Reason.BEYOND_THE_REQUEST
+        reason = cannot_rely(past, sender, access.subject, access.scope, time, self.manifest)
+        return outcome_of_record(decision, reason, access.subject, question_of(sender, access.scope), size)
 
     def write_logs(
         self,
@@ -449,6 +407,62 @@ class Ledger:
             self.state.put(Kind.ACTOR, body.sender, Actor(actor.log.append(asked)), record.seed)
 
 
+def outcome_of_request(
+    decision: Decision, subject: bytes, question: Question, time: int, log_size: int, manifest: Manifest
+) -> Decided:
+    return Decided(
+        OutcomeKind.ACCESS_PERMITTED if decision.permitted else OutcomeKind.ACCESS_DENIED,
+        subject,
+        question,
+        time + manifest.permit_validity_ms if decision.permitted else 0,
+        decision.obligations,
+        log_size,
+        decision.reason,
+        decision.decider,
+        decision.verdicts,
+    )
+
+
+def outcome_of_record(
+    decision: Decision, cannot_rely: Reason | None, subject: bytes, question: Question, log_size: int
+) -> Decided:
+    if cannot_rely is not None:
+        decision = Decision(False, cannot_rely, None, decision.verdicts, ())
+    return Decided(
+        OutcomeKind.ACCESS_COVERED if decision.permitted else OutcomeKind.ACCESS_UNCOVERED,
+        subject,
+        question,
+        0,
+        decision.obligations,
+        log_size,
+        decision.reason,
+        decision.decider,
+        decision.verdicts,
+    )
+
+
+def cannot_rely(
+    past: PastRequest | None, sender: bytes, subject: bytes, scope: AccessScope, time: int, manifest: Manifest
+) -> Reason | None:
+    """Why a record of access cannot rely on the request that it cites."""
+    if past is None or time - past.time > manifest.max_validity_ms or past.sender != sender:
+        return Reason.NO_SUCH_REQUEST
+    outcome = past.outcomes.get(subject)
+    if outcome is None:
+        return Reason.NO_SUCH_REQUEST
+    if outcome.kind != OutcomeKind.ACCESS_PERMITTED:
+        return Reason.REQUEST_DENIED
+    if outcome.permit_until <= time:
+        return Reason.PERMIT_EXPIRED
+    return None if scope_covers(past.scope, scope) else Reason.BEYOND_THE_REQUEST
+
+
+def leaf_and_detail(one: Decided, salt: bytes) -> tuple[bytes, bytes]:
+    detail = encode(Detail(salt, one.consent_log_size, one.reason, COMBINING_RULE, one.decider, one.verdicts))
+    leaf = OutcomeLeaf(one.kind, one.object, one.question, one.permit_until, one.obligations, sha256(detail))
+    return encode(leaf), detail
+
+
 def refuse_if(condition: bool, reason: RefusalReason) -> None:
     if condition:
         raise RuleError(reason)
@@ -465,9 +479,8 @@ def scope_covers(asked: AccessScope, read: AccessScope) -> bool:
     return covers(read_period(asked.data_period) or ALL_OF_TIME, read_period(read.data_period) or ALL_OF_TIME)
 
 
-def batch_record(header: bytes) -> bytes:
-    """The batch record of a header, without a state tree."""
-    return encode(BatchRecord(sha256(header), bytes(32), 0))
+def batch_record(header: bytes, state_root: bytes) -> bytes:
+    return encode(BatchRecord(sha256(header), state_root, STATE_TREE))
 
 
 def hold_together(batch: Batch, manifest: Manifest, chain_id: bytes) -> BatchHeader:

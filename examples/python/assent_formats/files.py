@@ -6,10 +6,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from .codec import FormatError, decode, encode, sha256
-from .layouts import Bundle, Consistency, Evidence, ExportedBatches, ReceiptFile
+from .layouts import (
+    Bundle,
+    ConsentFile,
+    Consistency,
+    DecisionFile,
+    Evidence,
+    ExportedBatches,
+    HistoryFile,
+    ReceiptFile,
+)
 
 DIGEST_BYTES = 32
 PROOF_MAGIC = b"assent-proof\n"
+DECISION_MAGIC = b"assent-decision\n"
+CONSENT_MAGIC = b"assent-consent\n"
+HISTORY_MAGIC = b"assent-history\n"
 EVIDENCE_MAGIC = b"assent-evidence\n"
 BATCHES_MAGIC = b"assent-batches\n"
 CONSISTENCY_MAGIC = b"assent-consistency\n"
@@ -25,6 +37,9 @@ class FileKind:
 
 KINDS = (
     FileKind(PROOF_MAGIC, Bundle, 64 << 20),
+    FileKind(DECISION_MAGIC, DecisionFile, 8 << 20),
+    FileKind(CONSENT_MAGIC, ConsentFile, 512 << 10),
+    FileKind(HISTORY_MAGIC, HistoryFile, 512 << 20),
     FileKind(EVIDENCE_MAGIC, Evidence, 1 << 30),
     FileKind(BATCHES_MAGIC, ExportedBatches, 113 << 20),
     FileKind(CONSISTENCY_MAGIC, Consistency, 64 << 10),

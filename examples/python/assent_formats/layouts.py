@@ -10,6 +10,7 @@ from .codec import (
     U16,
     U32,
     U64,
+    U64_MAX,
     Codec,
     FormatError,
     Hash,
@@ -29,15 +30,27 @@ from .codec import (
 )
 
 WEEK_MS = 604_800_000
+# The end of the year 9999, in milliseconds.
+MAX_TIME = 253_402_300_799_999
 ENTRY_BYTES = 114
 RECORD_BYTES = 67
+STATE_TREE = 1  # the tree kind of a batch record
 
 # Parts of files. What is inside them is read by the checks.
 Part = Annotated[bytes, long(1_024)]
 Path = Annotated[tuple[bytes, ...], list_of(Hash, 64)]
+RangeProof = Annotated[tuple[bytes, ...], list_of(Hash, 128)]
+LogLeaf = Annotated[bytes, long(255)]
+OutcomePart = Annotated[bytes, long(1 << 20)]
 CheckpointText = Annotated[str, text(long(16_384))]
 Anchors = Annotated[tuple[bytes, ...], list_of(long(10_000), 200_000, uint(4))]
 BaseHeaders = Annotated[tuple[bytes, ...], list_of(fixed(80), 2_016)]
+
+
+def check_codings(codings: tuple[Coding, ...]) -> None:
+    for coding in codings:
+        check_code(coding.system, 128)
+        check_code(coding.code, 64)
 
 
 def check_code(value: str, limit: int) -> None:
@@ -112,9 +125,27 @@ class Obligation:
     def check(self) -> None:
         for purpose in self.purposes:
             check_code(purpose, 64)
-        for coding in (*self.classes, *self.labels):
-            check_code(coding.system, 128)
-            check_code(coding.code, 64)
+        check_codings((*self.classes, *self.labels))
+
+
+@dataclass(frozen=True)
+class Question:
+    """Who asked, or read, and what: the scope of a transaction, written into its outcome."""
+
+    recipient: Hash
+    custodian: Hash
+    purpose: Annotated[str, text(short(64))]
+    action: Annotated[int, uint(1, 1, 5)]
+    classes: Annotated[tuple[Coding, ...], list_of(Coding, 8)]
+    labels: Annotated[tuple[Coding, ...], list_of(Coding, 8)]
+    data_period: Annotated[Period | None, option_of(Period)]
+    acting_person: Annotated[bytes | None, option_of(Hash)]
+
+    def check(self) -> None:
+        check_code(self.purpose, 64)
+        if not self.classes:
+            raise FormatError("a question about at least one class expected")
+        check_codings((*self.classes, *self.labels))
 
 
 @layout(0x14)
@@ -122,6 +153,7 @@ class Obligation:
 class OutcomeLeaf:
     kind: Annotated[OutcomeKind, number_of(OutcomeKind)]
     object: Hash
+    question: Annotated[Question | None, option_of(Question)]
     permit_until: U64
     obligations: Annotated[tuple[Obligation, ...], list_of(Obligation, 32)]
     detail_hash: Hash
@@ -255,11 +287,7 @@ class EffectLeaf:
 class BatchRecord:
     header_hash: Hash
     state_root: Hash
-    tree_kind: Annotated[int, uint(1, 0, 0)]
-
-    def check(self) -> None:
-        if any(self.state_root):
-            raise FormatError(f"a state root of zeros expected, {self.state_root.hex()} found")
+    tree_kind: Annotated[int, uint(1, STATE_TREE, STATE_TREE)]
 
 
 @layout(0x1D)
@@ -382,18 +410,18 @@ class AnchorChain:
 RootClaim = CheckpointClaim | AnchorChain
 
 
-def choice(what: str, *classes: type) -> Codec:
-    """A number from 1 on, and the fields of the class of that number."""
+def choice(what: str, *classes: type, first: int = 1) -> Codec:
+    """A number from `first` on, and the fields of the class of that number."""
 
     def read(reader: Reader) -> Any:
         number = reader.uint(1)
-        if not 1 <= number <= len(classes):
-            raise FormatError(f"{what} 1 to {len(classes)} expected, {number} found")
-        return structures[number - 1].read(reader)
+        if not first <= number < first + len(classes):
+            raise FormatError(f"{what} {first} to {first + len(classes) - 1} expected, {number} found")
+        return structures[number - first].read(reader)
 
     def write(value: Any) -> bytes:
         number = classes.index(type(value))
-        return bytes([number + 1]) + structures[number].write(value)
+        return bytes([first + number]) + structures[number].write(value)
 
     structures = [structure(cls) for cls in classes]
     return Codec(read, write)
@@ -407,6 +435,89 @@ class RecordProof:
     claim: Claim
     record: Annotated[bytes, long(268)]
     path: Path
+
+
+@dataclass(frozen=True)
+class StateRoot:
+    """A batch, and that the prover vouched for the state after it."""
+
+    header: SignedHeader
+    record: Annotated[bytes, fixed(RECORD_BYTES)]
+    path: Path
+    checkpoint: CheckpointText
+
+
+@dataclass(frozen=True)
+class Present:
+    """The way in the state tree ends with the key, which has this record."""
+
+    salt: Hash
+    record: Annotated[bytes, long(196_608)]
+
+
+@dataclass(frozen=True)
+class NothingThere:
+    """The way ends with an empty subtree."""
+
+
+@dataclass(frozen=True)
+class AnotherKey:
+    """The way ends with another key, alone in its subtree."""
+
+    key_hash: Hash
+    value_hash: Hash
+
+
+Terminal = Present | NothingThere | AnotherKey
+TERMINAL = choice("a terminal of kind", Present, NothingThere, AnotherKey)
+MAX_DEPTH = 256
+
+
+def read_siblings(reader: Reader) -> tuple[bytes | None, ...]:
+    depth = reader.uint(2)
+    if depth > MAX_DEPTH:
+        raise FormatError(f"a depth of at most {MAX_DEPTH} expected, {depth} found")
+    size = -(-depth // 8)
+    bits = f"{reader.uint(size):0{8 * size}b}" if size else ""
+    if "1" in bits[depth:]:
+        raise FormatError("a bitmap that is filled up with zeros expected")
+    return tuple(reader.take(32) if bit == "1" else None for bit in bits[:depth])
+
+
+def write_siblings(siblings: tuple[bytes | None, ...]) -> bytes:
+    size = -(-len(siblings) // 8)
+    bits = "".join("0" if sibling is None else "1" for sibling in siblings).ljust(8 * size, "0")
+    bitmap = int(bits or "0", 2).to_bytes(size, "big")
+    return len(siblings).to_bytes(2, "big") + bitmap + b"".join(sibling or b"" for sibling in siblings)
+
+
+@dataclass(frozen=True)
+class OpenedRecord:
+    """What the state has under a key: the way to it from the root, with a sibling or none at each depth."""
+
+    key: Annotated[bytes, fixed(33)]
+    siblings: Annotated[tuple[bytes | None, ...], Codec(read_siblings, write_siblings)]
+    terminal: Annotated[Terminal, TERMINAL]
+
+
+@dataclass(frozen=True)
+class LogSlice:
+    """Consecutive leaves of a log."""
+
+    start: U64
+    leaves: Annotated[tuple[bytes, ...], list_of(LogLeaf, 2**16 - 1)]
+    path: RangeProof
+
+
+def slice_of(least: int, most: int) -> Codec:
+    def read(reader: Reader) -> LogSlice:
+        value = inner.read(reader)
+        if not least <= len(value.leaves) <= most:
+            raise FormatError(f"{least} to {most} leaves of a log expected, {len(value.leaves)} found")
+        return value
+
+    inner = structure(LogSlice)
+    return Codec(read, inner.write)
 
 
 @layout(0x33)
@@ -447,6 +558,102 @@ class Consistency:
 class ReceiptFile:
     manifest: Part
     receipt: SignedReceipt
+
+
+@dataclass(frozen=True)
+class ShownAccess:
+    """A leaf of an access log, and the decision that it commits to."""
+
+    slice: Annotated[LogSlice, slice_of(1, 1)]
+    decision: OutcomePart
+
+
+@dataclass(frozen=True)
+class CitesNothing:
+    """The decision is that of a request."""
+
+
+@dataclass(frozen=True)
+class NoRequest:
+    """All accesses in which the cited request could be; one that has its id and is none, opened."""
+
+    slice: Annotated[LogSlice, slice_of(0, 16_384)]
+    decision: Annotated[bytes | None, option_of(OutcomePart)]
+
+
+CITED = choice("a cited request of kind", CitesNothing, ShownAccess, NoRequest, first=0)
+
+
+@dataclass(frozen=True)
+class ActiveTerms:
+    consent: Hash
+    salt: Annotated[bytes, short()]
+    terms: Annotated[bytes, long(196_608)]
+
+
+@layout(0x37)
+@dataclass(frozen=True)
+class DecisionFile:
+    manifest: Part
+    state: StateRoot
+    transaction: Annotated[LoggedTransaction | None, option_of(LoggedTransaction)]
+    accesses: OpenedRecord
+    access: ShownAccess
+    detail: OutcomePart
+    consents: OpenedRecord
+    around: Annotated[LogSlice | None, option_of(slice_of(1, 2))]
+    active: Annotated[tuple[ActiveTerms, ...], list_of(ActiveTerms, 32)]
+    account: Annotated[OpenedRecord | None, option_of(OpenedRecord)]
+    cited: Annotated[CitesNothing | ShownAccess | NoRequest, CITED]
+
+
+class MomentKind(IntEnum):
+    END_OF_STATE = 0
+    TIME = 1
+    SEQUENCE = 2
+
+
+@layout(0x38)
+@dataclass(frozen=True)
+class ConsentFile:
+    manifest: Part
+    state: StateRoot
+    consent: Hash
+    moment_kind: Annotated[MomentKind, number_of(MomentKind)]
+    moment: U64
+    record: OpenedRecord
+
+    def check(self) -> None:
+        most = {MomentKind.END_OF_STATE: 0, MomentKind.TIME: MAX_TIME}.get(self.moment_kind, U64_MAX)
+        if self.moment > most:
+            raise FormatError(f"a moment of at most {most} expected, {self.moment} found")
+
+
+class Whose(IntEnum):
+    SUBJECT = 1
+    RECIPIENT = 2
+
+
+@dataclass(frozen=True)
+class HistoryItem:
+    index: U64
+    leaf: LogLeaf
+    decision: Annotated[bytes | None, option_of(OutcomePart)]
+    detail: Annotated[bytes | None, option_of(OutcomePart)]
+
+
+@layout(0x39)
+@dataclass(frozen=True)
+class HistoryFile:
+    manifest: Part
+    state: StateRoot
+    whose: Annotated[Whose, number_of(Whose)]
+    account: Hash
+    start: U64  # of the period, in milliseconds
+    end: U64
+    log: OpenedRecord
+    items: Annotated[tuple[HistoryItem, ...], list_of(HistoryItem, 500_002, uint(4))]
+    path: RangeProof
 
 
 @dataclass(frozen=True)
@@ -515,9 +722,21 @@ class WrongRecord:
 
 
 @dataclass(frozen=True)
+class Effect:
+    key_hash: Hash
+    value_hash: Hash
+
+
+@dataclass(frozen=True)
+class HeaderAndEffects:
+    header: Part
+    effects: Annotated[tuple[Effect, ...], list_of(Effect, 4_194_304, uint(4))]
+
+
+@dataclass(frozen=True)
 class WrongRoot:
     claim: Claim
-    headers: Annotated[tuple[bytes, ...], list_of(long(1_024), 2**32 - 1, uint(4))]
+    batches: Annotated[tuple[HeaderAndEffects, ...], list_of(HeaderAndEffects, 2**32 - 1, uint(4))]
     signature: Signature
 
 

@@ -127,6 +127,41 @@ def consistency_path(hashes: Sequence[bytes], old: int) -> list[bytes]:
     return path[1:] if old & old - 1 == 0 else path
 
 
+def root_from_range(leaves: Sequence[bytes], start: int, size: int, path: Sequence[bytes]) -> bytes:
+    """The root to which the hashes of consecutive leaves from `start` on and their range proof lead."""
+    end = start + len(leaves)
+    if not leaves or end > size:
+        raise FormatError(f"at least one leaf, and none from index {size} on, expected; {start} to {end} found")
+    others = iter(path)
+
+    def over(low: int, high: int) -> bytes:
+        if high <= start or low >= end:
+            sibling = next(others, None)
+            if sibling is None:
+                raise FormatError(f"the range proof of {len(path)} hashes is shorter than {start} to {end} of {size} takes")
+            return sibling
+        if high - low == 1:
+            return leaves[low - start]
+        middle = low + split(high - low)
+        left = over(low, middle)
+        return node_hash(left, over(middle, high))
+
+    found = over(0, size)
+    if next(others, None) is not None:
+        raise FormatError(f"the range proof of {len(path)} hashes is longer than {start} to {end} of {size} takes")
+    return found
+
+
+def range_proof(hashes: Sequence[bytes], start: int, end: int) -> list[bytes]:
+    """The roots of the largest subtrees outside of a range, from left to right."""
+    if end <= 0 or start >= len(hashes):
+        return [root(hashes)]
+    if len(hashes) == 1:
+        return []
+    left = split(len(hashes))
+    return [*range_proof(hashes[:left], start, end), *range_proof(hashes[left:], start - left, end - left)]
+
+
 class Range:
     """A tree that grows: the roots of its complete subtrees, largest first."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from . import merkle
 from .codec import (
     U64,
     Codec,
+    FormatError,
     Hash,
     Key,
     Reader,
@@ -19,59 +20,16 @@ from .codec import (
     fixed,
     layout,
     list_of,
+    long,
     option_of,
-    sha256,
     short,
     tagged_hash,
     uint,
 )
 from .layouts import EffectLeaf
-from .policy import read_codings, read_period
-from .transaction import ConsentTerms, Provision
-
-
-def bytes_of(length: int, value: bytes | str) -> bytes:
-    data = value.encode() if isinstance(value, str) else value
-    return len(data).to_bytes(length, "big") + data
-
-
-def encode_list(values: Sequence[bytes]) -> bytes:
-    return struct.pack(">H", len(values)) + b"".join(values)
-
-
-def encode_period(period: Any) -> bytes:
-    found = read_period(period)
-    return b"\0" if found is None else struct.pack(">BQQ", 1, found.start, found.end)
-
-
-def encode_codings(codings: Sequence[Any]) -> bytes:
-    return encode_list([bytes_of(1, c.system) + bytes_of(1, c.code) for c in read_codings(codings)])
-
-
-def encode_provision(provision: Provision) -> bytes:
-    return b"".join(
-        (
-            bytes([provision.effect]),
-            encode_period(provision.period),
-            encode_list([bytes([actor.role]) + actor.account for actor in provision.actors]),
-            encode_list([bytes_of(1, purpose) for purpose in provision.purposes]),
-            encode_list([bytes([action]) for action in provision.actions]),
-            encode_codings(provision.classes),
-            encode_codings(provision.labels),
-            encode_period(provision.data_period),
-            encode_list([encode_provision(inner) for inner in provision.provisions]),
-        )
-    )
-
-
-def encode_terms(terms: ConsentTerms) -> bytes:
-    """Layout 0x13."""
-    provisions = encode_list([encode_provision(provision) for provision in terms.provisions])
-    return b"\x13\x01" + bytes([terms.default_effect]) + encode_period(terms.period) + provisions
-
-
-def terms_hash(terms: ConsentTerms, salt: bytes) -> bytes:
-    return sha256(encode_terms(terms), salt)
+from .statetree import StateTree
+from .terms import encode_terms, read_terms
+from .transaction import ConsentTerms
 
 
 class Kind(IntEnum):
@@ -83,12 +41,20 @@ class Kind(IntEnum):
     REVOCATION_CODE = 6
 
 
-def not_read(reader: Reader) -> Any:
-    raise NotImplementedError("records are kept in memory, and only written to be hashed")
+def read_range(reader: Reader) -> merkle.Range:
+    size, peaks = SIZE.read(reader), PEAKS.read(reader)
+    if len(peaks) != size.bit_count():
+        raise FormatError(f"{size.bit_count()} peaks of a tree of {size} expected, {len(peaks)} found")
+    return merkle.Range(size, peaks)
 
 
-RANGE = Codec(not_read, lambda value: struct.pack(">Q", value.size) + encode_list(value.peaks))
-TERMS = Codec(not_read, lambda terms: bytes_of(4, encode_terms(terms)))
+SIZE, PEAKS = uint(8), list_of(Hash, 64)
+RANGE = Codec(read_range, lambda value: SIZE.write(value.size) + PEAKS.write(value.peaks))
+LONG_TERMS = long(196_608)
+TERMS = Codec(
+    lambda reader: read_terms(LONG_TERMS.read(reader)),
+    lambda terms: LONG_TERMS.write(encode_terms(terms)),
+)
 Range = Annotated[merkle.Range, RANGE]
 
 
@@ -133,14 +99,23 @@ class ActiveConsent:
 ACTIVE_SET = list_of(ActiveConsent, 32)
 
 
+def active_digest(active: tuple[ActiveConsent, ...]) -> bytes:
+    return tagged_hash(0x29, ACTIVE_SET.write(active))
+
+
 @layout(0x23)
 @dataclass(frozen=True)
 class SubjectConsents:
     log: Range = merkle.Range()
     active: Annotated[tuple[ActiveConsent, ...], ACTIVE_SET] = ()
 
+    def check(self) -> None:
+        consents = [one.consent for one in self.active]
+        if any(a >= b for a, b in zip(consents, consents[1:])):
+            raise FormatError("active consents in ascending order of their ids expected")
+
     def digest(self) -> bytes:
-        return tagged_hash(0x29, ACTIVE_SET.write(self.active))
+        return active_digest(self.active)
 
 
 @layout(0x24)
@@ -189,6 +164,16 @@ class ActorLogLeaf:
     decision_leaf_hash: Hash
 
 
+RECORDS: dict[Kind, Any] = {
+    Kind.ACCOUNT: Account,
+    Kind.CONSENT: Consent,
+    Kind.SUBJECT_CONSENTS: SubjectConsents,
+    Kind.SUBJECT_ACCESSES: SubjectAccesses,
+    Kind.ACTOR: Actor,
+    Kind.REVOCATION_CODE: RevocationCode,
+}
+
+
 def state_key(kind: Kind, id: bytes) -> bytes:
     return bytes([kind]) + id
 
@@ -215,6 +200,7 @@ class State:
 
     records: dict[bytes, Any] = field(default_factory=dict)
     written: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
+    tree: StateTree = StateTree()
 
     def get(self, kind: Kind, id: bytes) -> Any:
         return self.records.get(state_key(kind, id))
@@ -224,10 +210,14 @@ class State:
         self.records[key] = record
         self.written[key] = (value_salt(seed, key), encode(record))
 
-    def effects(self) -> list[bytes]:
-        """The leaves of the effects tree of what was written since the last `seal`."""
+    def seal(self) -> bytes:
+        """Takes what was written since the last `seal` into the state tree; the root of the effects tree."""
         hashes = {key_hash(key): value_hash(*value) for key, value in self.written.items()}
-        return [encode(EffectLeaf(key, hashes[key])) for key in sorted(hashes)]
-
-    def seal(self) -> None:
+        for key, value in hashes.items():
+            self.tree = self.tree.put(key, value)
         self.written.clear()
+        return effects_root(sorted(hashes.items()))
+
+
+def effects_root(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return merkle.root_of([encode(EffectLeaf(key, value)) for key, value in pairs])

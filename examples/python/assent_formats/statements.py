@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import ed25519, execution, merkle, names, note
+from . import ed25519, execution, merkle
 from .checks import (
     CheckError,
     Pins,
     ReadError,
     check,
     check_base,
+    check_batch_record,
+    check_checkpoint,
+    check_cosignatures,
     check_header_signature,
+    check_inclusion,
     check_manifest,
     check_seals,
     read_header,
@@ -20,20 +24,23 @@ from .checks import (
     require_equal,
 )
 from .codec import FormatError, decode, sha256
+from .findings import Context, Finding, StatementReport, names_of, say_cosigned
 from .layouts import (
     AnchorChain,
     Batch,
     BatchContradictsReceipt,
     BatchHeader,
     CheckpointClaim,
+    ConsentFile,
     Consistency,
+    DecisionFile,
     Entry,
     EntryContradictsReceipt,
     Evidence,
     GroupStatement,
     HeadersContradict,
+    HistoryFile,
     HistoryRewritten,
-    Manifest,
     Receipt,
     ReceiptFile,
     ReceiptsContradict,
@@ -48,6 +55,9 @@ from .layouts import (
     WrongRecord,
     WrongRoot,
 )
+from .state import effects_root
+from .stateproofs import check_consent_file, check_decision_file, check_history_file
+from .statetree import StateTree
 
 
 @dataclass(frozen=True)
@@ -56,71 +66,6 @@ class Root:
 
     size: int
     hash: bytes
-
-
-@dataclass(frozen=True)
-class Context:
-    """What the parts of a file are checked against."""
-
-    manifest: Manifest
-    chain_id: bytes
-    pins: Pins
-
-    @property
-    def key_id(self) -> bytes:
-        return names.key_id(self.manifest.sequencer_key)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a file proves, after all checks held."""
-
-    kind: str
-    proven: list[str]
-    not_proven: list[str]
-    trusted_for: list[str]
-    more: dict[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class StatementReport:
-    """What a receipt, a consistency proof or evidence proves."""
-
-    context: Context
-    finding: Finding
-
-    @property
-    def pinned(self) -> bool:
-        return self.context.pins.chain_id is not None
-
-    @property
-    def status(self) -> str:
-        return "VERIFIED" if self.pinned else "CONSISTENT_NOT_PINNED"
-
-    def proves(self) -> list[str]:
-        return self.finding.proven
-
-    def does_not_prove(self) -> list[str]:
-        return self.finding.not_proven
-
-    def trusted(self) -> list[str]:
-        chain = (
-            "You, for the chain id: it names the keys of the sequencer and of the prover."
-            if self.pinned
-            else "NOBODY vouches for the ledger: give its chain id (--chain) from a source that you trust."
-        )
-        return [chain, *self.finding.trusted_for]
-
-    def to_json(self) -> dict[str, object]:
-        return {
-            "status": self.status,
-            "kind": self.finding.kind,
-            "chain_id": self.context.chain_id.hex(),
-            **self.finding.more,
-            "proves": self.proves(),
-            "does_not_prove": self.does_not_prove(),
-            "trusted": self.trusted(),
-        }
 
 
 # Parts.
@@ -151,16 +96,15 @@ def check_header(part: SignedHeader, context: Context) -> BatchHeader:
     return header
 
 
-def check_checkpoint(text: str, context: Context) -> Root:
-    with check("checkpoint"):
-        checkpoint = note.open_checkpoint(text, context.chain_id, context.manifest.prover_key)
+def check_root(text: str, context: Context) -> Root:
+    checkpoint = check_checkpoint(text, context.manifest, context.chain_id, context.pins)
     return Root(checkpoint.size, checkpoint.root)
 
 
 def check_claim(claim: RootClaim, context: Context) -> Root:
     """The root for which the prover vouched, by a checkpoint or by an anchor."""
     if isinstance(claim, CheckpointClaim):
-        return check_checkpoint(claim.checkpoint, context)
+        return check_root(claim.checkpoint, context)
     assert isinstance(claim, AnchorChain)
     # Anybody can mine an easy block: an anchor convicts under one of the real base chain only.
     if context.pins.base_block is None and context.pins.least_work is None:
@@ -175,9 +119,7 @@ def check_claim(claim: RootClaim, context: Context) -> Root:
 def check_record(proof: RecordProof, number: int, context: Context) -> Root:
     """That the prover vouched for the record of the batch of a number."""
     root = check_claim(proof.claim, context)
-    with check("batch-inclusion"):
-        found = merkle.root_from_path(merkle.leaf_hash(proof.record), number, root.size, proof.path)
-    require_equal("batch-inclusion", "root of the history", root.hash, found)
+    check_inclusion(proof.record, number, proof.path, root.size, root.hash)
     return root
 
 
@@ -210,9 +152,13 @@ def check_receipt_file(content: ReceiptFile, context: Context) -> Finding:
 
 
 def check_consistency_file(content: Consistency, context: Context) -> Finding:
-    older, newer = check_checkpoint(content.older, context), check_checkpoint(content.newer, context)
+    older, newer = (
+        check_checkpoint(text, context.manifest, context.chain_id, context.pins)
+        for text in (content.older, content.newer)
+    )
+    check_cosignatures(newer, context.pins)
     with check("consistency"):
-        merkle.check_consistency(older.size, older.hash, newer.size, newer.hash, content.path)
+        merkle.check_consistency(older.size, older.root, newer.size, newer.root, content.path)
     return Finding(
         "consistency",
         [
@@ -220,8 +166,8 @@ def check_consistency_file(content: Consistency, context: Context) -> Finding:
             f"only grew: none of the first {older.size} batches was changed, moved or taken away."
         ],
         ["What the batches contain, or that either checkpoint is anchored."],
-        ["The prover, for having executed the batches again before it signed the checkpoints."],
-        {"old_size": older.size, "new_size": newer.size},
+        ["The prover, for having executed the batches again before it signed the checkpoints.", *say_cosigned(newer)],
+        {"old_size": older.size, "new_size": newer.size, "cosigned_by": names_of(newer)},
     )
 
 
@@ -305,8 +251,7 @@ def wrong_execution(found: WrongExecution, context: Context) -> str:
         raise CheckError("nothing-wrong", "each batch follows from those before it")
     if found.record is not None:
         check_record(found.record, last, context)
-        record = execution.batch_record(batch.header)
-        require_equal("batch-record-header", "record of the batch", record, found.record.record)
+        check_batch_record(found.record.record, batch.header)
     return f"the sequencer signed batch {last}, which does not follow from the batches before it: {fault}"
 
 
@@ -346,27 +291,36 @@ def wrong_record(found: WrongRecord, context: Context) -> str:
     header = check_header(found.header, context)
     if header.number != found.number:
         nothing(f"the header is of batch {header.number}, the record of batch {found.number}")
-    if found.proof.record == execution.batch_record(found.header.header):
-        nothing("the record is that of the header")
-    return f"the prover vouched for another record of batch {found.number} than that of the header that was signed"
+    try:
+        check_batch_record(found.proof.record, found.header.header)
+    except CheckError:
+        return f"the prover vouched for another record of batch {found.number} than that of the header that was signed"
+    nothing("the record is that of the header")
 
 
 def wrong_root(found: WrongRoot, context: Context) -> str:
     claim = check_claim(found.claim, context)
-    count = len(found.headers)
-    require("batches", count == claim.size, f"{claim.size} headers expected, {count} found")
+    count = len(found.batches)
+    require("batches", count == claim.size, f"{claim.size} batches expected, {count} found")
     header: BatchHeader | None = None
-    for number, data in enumerate(found.headers):
-        header = read_header(data, context.manifest, context.chain_id)
-        before = sha256(found.headers[number - 1]) if number else bytes(32)
+    before, tree, history = bytes(32), StateTree(), merkle.Range()
+    for number, batch in enumerate(found.batches):
+        header = read_header(batch.header, context.manifest, context.chain_id)
         require("batches", header.number == number, f"batch {number} expected, {header.number} found")
         require_equal("batches", f"header before batch {number}", before, header.previous_hash)
+        before = sha256(batch.header)
+        pairs = [(effect.key_hash, effect.value_hash) for effect in batch.effects]
+        require_equal("batches", f"effects root of batch {number}", header.effects_root, effects_root(pairs))
+        ascending = all(a < b for (a, _), (b, _) in zip(pairs, pairs[1:]))
+        require("batches", ascending, f"effects of batch {number} in ascending order of their keys expected")
+        for key_hash, value_hash in pairs:
+            tree = tree.put(key_hash, value_hash)
+        history = history.append(execution.batch_record(batch.header, tree.root()))
     if header is None:
         nothing("nobody signed a history without batches")
     check_header_signature(header, context.manifest, found.signature)
-    root = merkle.root_of([execution.batch_record(data) for data in found.headers])
-    if root == claim.hash:
-        nothing("the root is that of the headers")
+    if history.root() == claim.hash:
+        nothing("the root is that of the headers and effects")
     return f"the prover vouched for another root of {count} batches than that of the headers that were signed"
 
 
@@ -434,8 +388,11 @@ def check_evidence(content: Evidence, context: Context) -> Finding:
     )
 
 
-def check_statement(content: ReceiptFile | Consistency | Evidence, pins: Pins) -> StatementReport:
-    """Makes every check of a receipt, a consistency proof or evidence, in order, but for the digest."""
+Statement = ReceiptFile | Consistency | Evidence | DecisionFile | ConsentFile | HistoryFile
+
+
+def check_statement(content: Statement, pins: Pins) -> StatementReport:
+    """Makes every check of a file of another kind than a bundle, in order, but for the digest."""
     manifest, chain_id = check_manifest(content.manifest, pins)
     context = Context(manifest, chain_id, pins)
     match content:
@@ -445,4 +402,10 @@ def check_statement(content: ReceiptFile | Consistency | Evidence, pins: Pins) -
             finding = check_consistency_file(content, context)
         case Evidence():
             finding = check_evidence(content, context)
+        case DecisionFile():
+            finding = check_decision_file(content, context)
+        case ConsentFile():
+            finding = check_consent_file(content, context)
+        case HistoryFile():
+            finding = check_history_file(content, context)
     return StatementReport(context, finding)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
-from . import base, ed25519, files, layouts, merkle, names, note
+from . import base, files, layouts, merkle, names, note
 from .checks import (
     Pins,
     ReadError,
     check,
     check_base,
+    check_batch_record,
+    check_checkpoint,
+    check_cosignatures,
+    check_header_ruleset,
     check_header_signature,
+    check_inclusion,
     check_manifest,
     check_seals,
+    check_transaction,
     require,
     require_equal,
 )
-from .codec import U64_MAX, FormatError, decode, layout_hash, sha256
+from .codec import FormatError, decode, sha256
+from .findings import StatementReport, names_of, say_cosigned
 from .layouts import (
     BatchHeader,
-    BatchRecord,
     Bundle,
     Detail,
     Entry,
@@ -31,17 +35,16 @@ from .layouts import (
     OutcomeLeaf,
     Reason,
 )
-from .statements import StatementReport, check_statement
+from .say import say_act, say_detail, say_outcome, say_time
+from .statements import check_statement
+from .terms import question_of
 from .transaction import (
-    Action,
     GrantConsent,
     OpenAccount,
     RecordAccess,
     RequestAccess,
     RevokeConsent,
     TransactionBody,
-    check_sender,
-    read_body,
 )
 
 
@@ -108,6 +111,7 @@ class Report:
             "The sequencer, for the time of the entry and for its outcome.",
             "The prover, for having executed the batch again before it signed the checkpoint.",
         ]
+        lines += say_cosigned(self.checkpoint)
         if self.pins.base_block is None and self.pins.least_work is None:
             lines.append(
                 f"Whoever made the {len(self.base_headers)} base-chain headers of the file (work {self.work:x}): "
@@ -126,6 +130,7 @@ class Report:
             "outcomes": [leaf.kind.name for leaf in self.outcomes],
             "batch_number": self.header.number,
             "checkpoint_size": self.checkpoint.size,
+            "cosigned_by": names_of(self.checkpoint),
             "network": self.manifest.base_network,
             "anchor_txid": base.shown(self.anchors[-1].transaction.txid),
             "block_hash": base.shown(self.base_headers[0].hash),
@@ -160,10 +165,10 @@ def verify_any(file_bytes: bytes, pins: Pins = Pins()) -> Report | StatementRepo
 
 def check_bundle(bundle: Bundle, pins: Pins) -> Report:
     manifest, chain_id = check_manifest(bundle.manifest, pins)
-    body = check_transaction(bundle, chain_id)
+    body = check_transaction(bundle.body, bundle.authorizations, chain_id)
     entry, outcomes, details = check_entry(bundle, manifest, body)
     header = check_batch(bundle, manifest, chain_id, entry)
-    checkpoint = check_history(bundle, manifest, chain_id, header)
+    checkpoint = check_history(bundle, manifest, chain_id, header, pins)
     anchors = check_anchors(bundle, manifest, chain_id, header, checkpoint)
     txid = anchors[-1].transaction.txid
     base_headers = check_base(bundle.headers, txid, bundle.block_index, bundle.block_path, manifest, pins)
@@ -181,21 +186,6 @@ def check_bundle(bundle: Bundle, pins: Pins) -> Report:
         anchors,
         base_headers,
     )
-
-
-def check_transaction(bundle: Bundle, chain_id: bytes) -> TransactionBody:
-    with check("transaction"):
-        body = read_body(bundle.body, chain_id)
-    with check("sender-signature"):
-        authorization = check_sender(body, bundle.authorizations)
-    if authorization is not None:
-        signed = names.transaction_id(bundle.body)
-        require(
-            "sender-signature",
-            ed25519.verify(authorization.public_key, signed, authorization.signature),
-            "the signature over the transaction id does not verify",
-        )
-    return body
 
 
 def check_entry(
@@ -228,7 +218,7 @@ def check_entry(
 
 
 def check_outcome_form(body: TransactionBody, transaction_id: bytes, outcomes: tuple[OutcomeLeaf, ...]) -> None:
-    """That kinds and objects are some that the act can have."""
+    """That kinds, objects and questions are some that the act can have."""
     kind = OutcomeKind
     objects: tuple[bytes | None, ...]
     match body.act:
@@ -247,11 +237,15 @@ def check_outcome_form(body: TransactionBody, transaction_id: bytes, outcomes: t
             raise AssertionError("read_body refuses a body without act")
     if len(outcomes) != len(objects):
         raise FormatError(f"{len(objects)} outcomes expected, {len(outcomes)} found")
+    scope = body.act.scope if isinstance(body.act, (RequestAccess, RecordAccess)) else None
+    question = None if scope is None else question_of(body.sender, scope)
     for leaf, wanted in zip(outcomes, objects):
         if leaf.kind not in kinds:
             raise FormatError(f"one of {', '.join(sorted(k.name for k in kinds))} expected, {leaf.kind.name} found")
         if wanted is not None and leaf.object != wanted:
             raise FormatError(f"the object {wanted.hex()} expected, {leaf.object.hex()} found")
+        if leaf.question != question:
+            raise FormatError(f"{leaf.kind.name} with another question than the transaction's")
         if (leaf.permit_until != 0) != (leaf.kind == kind.ACCESS_PERMITTED):
             raise FormatError(f"{leaf.kind.name} with a permit until {leaf.permit_until}")
         if leaf.obligations and leaf.kind not in (kind.ACCESS_PERMITTED, kind.ACCESS_COVERED):
@@ -287,11 +281,7 @@ def check_batch(bundle: Bundle, manifest: Manifest, chain_id: bytes, entry: Entr
     with check("header"):
         header = decode(BatchHeader, bundle.header)
     require_equal("header-chain", "chain id of the header", chain_id, header.chain_id)
-    require(
-        "header-ruleset",
-        header.ruleset == manifest.ruleset,
-        f"ruleset {manifest.ruleset} expected, {header.ruleset} found",
-    )
+    check_header_ruleset(header, manifest)
     require_equal("header-key", "key of the header", names.key_id(manifest.sequencer_key), header.key_id)
     require(
         "header-form",
@@ -322,16 +312,13 @@ def check_batch(bundle: Bundle, manifest: Manifest, chain_id: bytes, entry: Entr
     return header
 
 
-def check_history(bundle: Bundle, manifest: Manifest, chain_id: bytes, header: BatchHeader) -> note.Checkpoint:
-    with check("batch-record"):
-        record = decode(BatchRecord, bundle.batch_record)
-    require_equal("batch-record-header", "header hash of the record", layout_hash(header), record.header_hash)
-    with check("checkpoint"):
-        checkpoint = note.open_checkpoint(bundle.checkpoint, chain_id, manifest.prover_key)
-    with check("batch-inclusion"):
-        leaf = merkle.leaf_hash(bundle.batch_record)
-        root = merkle.root_from_path(leaf, header.number, checkpoint.size, bundle.history_path)
-    require_equal("batch-inclusion", "root of the history", checkpoint.root, root)
+def check_history(
+    bundle: Bundle, manifest: Manifest, chain_id: bytes, header: BatchHeader, pins: Pins
+) -> note.Checkpoint:
+    check_batch_record(bundle.batch_record, bundle.header)
+    checkpoint = check_checkpoint(bundle.checkpoint, manifest, chain_id, pins)
+    check_cosignatures(checkpoint, pins)
+    check_inclusion(bundle.batch_record, header.number, bundle.history_path, checkpoint.size, checkpoint.root)
     return checkpoint
 
 
@@ -352,75 +339,3 @@ def check_anchors(
         f"size {checkpoint.size} and root {checkpoint.root.hex()} expected, {last.size} and {last.root.hex()} found",
     )
     return anchors
-
-
-def say_time(ms: int) -> str:
-    try:
-        time = datetime.fromtimestamp(ms // 1000, timezone.utc)
-    except (OverflowError, ValueError, OSError):
-        return f"{ms} ms since 1970"
-    return f"{time:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03}Z"
-
-
-def say_act(body: TransactionBody) -> str:
-    match body.act:
-        case OpenAccount():
-            return "opens an account"
-        case GrantConsent():
-            return "grants a consent"
-        case RevokeConsent(consent_id=None):
-            return "revokes a consent by its revocation code"
-        case RevokeConsent(consent_id=bytes() as consent):
-            return f"revokes consent {consent.hex()}"
-        case RequestAccess(subjects=subjects, scope=scope):
-            assert scope is not None
-            action, purpose = Action(scope.action).name.lower(), say_codes([scope.purpose])
-            return f"asks to {action} data of {len(subjects)} subject(s) for {purpose}"
-        case RecordAccess(request_id=request):
-            return f"records an access under request {request.hex()}"
-    raise AssertionError("read_body refuses a body without act")
-
-
-def say_outcome(leaf: OutcomeLeaf) -> str:
-    kind = OutcomeKind
-    if leaf.kind == kind.ACCOUNT_OPENED:
-        return f"account opened: {names.write_did(leaf.object)}"
-    if leaf.kind in (kind.CONSENT_GRANTED, kind.CONSENT_REVOKED):
-        return f"consent {leaf.object.hex()} {leaf.kind.name.removeprefix('CONSENT_').lower()}"
-    if leaf.kind == kind.REVOCATION_WITHOUT_EFFECT:
-        return f"revocation without effect on {leaf.object.hex()}"
-    words = [f"access {leaf.kind.name.removeprefix('ACCESS_')}, subject {names.write_did(leaf.object)}"]
-    if leaf.kind == kind.ACCESS_PERMITTED:
-        words.append(f"may be relied on until {say_time(leaf.permit_until)}")
-    for obligation in leaf.obligations:
-        words.append(f"must leave out {say_obligation(obligation)}")
-    return "; ".join(words)
-
-
-def say_codes(codes: Iterable[str]) -> str:
-    # Codes of an outcome are the sequencer's words; they shall not write to a terminal what they like.
-    return "/".join(code if code.isprintable() else ascii(code) for code in codes)
-
-
-def say_obligation(obligation: layouts.Obligation) -> str:
-    parts = []
-    if obligation.classes:
-        parts.append(say_codes(coding.code for coding in obligation.classes))
-    if obligation.labels:
-        parts.append(f"labelled {say_codes(coding.code for coding in obligation.labels)}")
-    if obligation.purposes:
-        parts.append(f"for {say_codes(obligation.purposes)}")
-    if obligation.data_period:
-        start, end = obligation.data_period.start, obligation.data_period.end
-        parts.append(f"from {say_time(start) if start else 'ever'} until {say_time(end) if end < U64_MAX else 'ever'}")
-    return " ".join(["data", *parts])
-
-
-def say_detail(detail: Detail) -> str:
-    words = [f"reason: {detail.reason.name.lower().replace('_', ' ')}"]
-    if detail.decider is not None:
-        path = ".".join(map(str, detail.decider.path)) or "default"
-        words.append(f"decided by consent {detail.decider.consent.hex()}, provision {path}")
-    for verdict in detail.verdicts:
-        words.append(f"consent {verdict.consent.hex()} said {('nothing', 'permit', 'deny')[verdict.verdict]}")
-    return "; ".join(words)

@@ -426,7 +426,9 @@ fn wrong_root(
             return Err(CheckError::Batches(format!("header {number} does not follow the one before it")));
         }
         if effects_root(&batch.effects) != header.effects_root {
-            return Err(CheckError::Batches(format!("the effects of batch {number} are not those of its header")));
+            return Err(CheckError::Batches(format!(
+                "the effects of batch {number} are not those of its header"
+            )));
         }
         state
             .apply(&NoPages, &batch.effects)

@@ -447,7 +447,8 @@ impl<'a> Opened<'a> {
             let Some((signed, header)) = next else { break };
             previous = header.hash();
             opened.chain.push(signed);
-            let written = effects.get(&previous).filter(|effects| effects_root(effects) == header.effects_root);
+            let written =
+                effects.get(&previous).filter(|effects| effects_root(effects) == header.effects_root);
             state = state.zip(written).and_then(|(mut state, effects)| {
                 state.apply(&NoPages, effects).ok()?;
                 opened.leaves.push(BatchRecord::new(previous, state.root()).leaf_hash());
@@ -581,8 +582,8 @@ impl<'a> Opened<'a> {
             let mut headers = self.headers.iter().filter(|(_, header)| header.number == *number).peekable();
             let Some((header, _)) = headers.peek().copied() else { continue };
             let read = BatchRecord::decode(&record.record).ok();
-            let follows =
-                headers.any(|(_, header)| read.as_ref().is_some_and(|read| read.header_hash == header.hash()));
+            let follows = headers
+                .any(|(_, header)| read.as_ref().is_some_and(|read| read.header_hash == header.hash()));
             if !follows {
                 let (record, header) = ((*record).clone(), (*header).clone());
                 accusations.push(Accusation::WrongRecord { number: *number, record, header });

@@ -183,11 +183,13 @@ pub fn verify_consent(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError>
                 moment(record.granted)
             )
         }
-        (Some(ConsentRecord { subject, granted, revoked: Some(revoked), .. }), ConsentStatus::Revoked) => format!(
-            "Consent {id} of {subject} was REVOKED {when}: it was granted on {}, and revoked on {}.",
-            moment(*granted),
-            moment(*revoked)
-        ),
+        (Some(ConsentRecord { subject, granted, revoked: Some(revoked), .. }), ConsentStatus::Revoked) => {
+            format!(
+                "Consent {id} of {subject} was REVOKED {when}: it was granted on {}, and revoked on {}.",
+                moment(*granted),
+                moment(*revoked)
+            )
+        }
         (Some(record), _) => format!(
             "Consent {id} was ABSENT {when}: it was granted only later, on {}, by {}.",
             moment(record.granted),
@@ -200,10 +202,7 @@ pub fn verify_consent(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError>
     });
     if let Some(period) = terms.as_ref().and_then(|terms| terms.period) {
         let end = if period.end_ms == u64::MAX { "no end".to_owned() } else { utc(period.end_ms) };
-        finding.proves.push(format!(
-            "By its own terms it applies from {} to {end}.",
-            utc(period.start_ms)
-        ));
+        finding.proves.push(format!("By its own terms it applies from {} to {end}.", utc(period.start_ms)));
     }
     as_of.describe(&mut finding);
     finding.steps.push(match &record {

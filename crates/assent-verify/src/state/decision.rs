@@ -49,10 +49,7 @@ impl OpenedAccess {
     }
 
     fn read(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            place: LogSlice::read(d, 1)?,
-            decision: d.long("decision", MAX_LEAF_BYTES)?.to_vec(),
-        })
+        Ok(Self { place: LogSlice::read(d, 1)?, decision: d.long("decision", MAX_LEAF_BYTES)?.to_vec() })
     }
 
     fn check(&self, log: &CompactRange) -> Result<(AccessLogLeaf, OutcomeLeaf), CheckError> {
@@ -185,12 +182,13 @@ impl DecisionFile {
                 1 => Some(Cited::Request(OpenedAccess::read(&mut d)?)),
                 2 => Some(Cited::Window {
                     accesses: LogSlice::read(&mut d, MAX_WINDOW)?,
-                    decision: d.option("decision", |d| {
-                        d.long("decision", MAX_LEAF_BYTES).map(<[u8]>::to_vec)
-                    })?,
+                    decision: d
+                        .option("decision", |d| d.long("decision", MAX_LEAF_BYTES).map(<[u8]>::to_vec))?,
                 }),
                 other => {
-                    return Err(DecodeError::invalid("cited request", format!("unknown number {other}")).into());
+                    return Err(
+                        DecodeError::invalid("cited request", format!("unknown number {other}")).into()
+                    );
                 }
             },
         };
@@ -255,7 +253,11 @@ fn check_transaction(
     let is_record = matches!(recorded.leaf.kind, OutcomeKind::AccessCovered | OutcomeKind::AccessUncovered);
     let Some(signed) = &file.transaction else {
         // What it cites stands in it alone.
-        return if is_record { Err(CheckError::Decision("a record of access without its transaction")) } else { Ok(None) };
+        return if is_record {
+            Err(CheckError::Decision("a record of access without its transaction"))
+        } else {
+            Ok(None)
+        };
     };
     let transaction: Transaction = decode_transaction(&ledger.chain_id, &signed.to_proto())?;
     if transaction.id != recorded.id {
@@ -290,14 +292,17 @@ fn check_consents(
     if size > log.size() {
         return Err(CheckError::ConsentLog("it is shorter now than at the decision"));
     }
-    let leaves: Vec<ConsentLogLeaf> = match &file.around {
-        None => Vec::new(),
-        Some(around) if around.start == first => around.check(&log, "consent log")?,
-        Some(_) => return Err(CheckError::ConsentLog("the leaves are not those around the decision")),
-    };
-    if leaves.len() as u64 != last - first {
-        return Err(CheckError::ConsentLog("the leaf before the decision or the one after it is missing"));
+    let shown = file.around.as_ref().map_or((first, 0), |around| (around.start, around.leaves.len() as u64));
+    if shown != (first, last - first) {
+        return Err(CheckError::ConsentLog(
+            "the leaves are not the one before the decision and the one after it",
+        ));
     }
+    let leaves: Vec<ConsentLogLeaf> = match &file.around {
+        Some(around) if shown.1 > 0 => around.check(&log, "consent log")?,
+        None => Vec::new(),
+        Some(_) => return Err(CheckError::ConsentLog("there is none, and it is not left out")),
+    };
     let (before, after) = leaves.split_at(usize::from(size > 0));
     if before.iter().any(|leaf| leaf.at().sequence >= recorded.at.sequence)
         || after.iter().any(|leaf| leaf.at().sequence <= recorded.at.sequence)
@@ -317,12 +322,15 @@ fn check_consents(
     }
     let known = match &file.account {
         Some(account) if size == 0 => {
-            let account: Option<AccountRecord> =
-                account.check(StateKey::account(recorded.subject), as_of)?;
+            let account: Option<AccountRecord> = account.check(StateKey::account(recorded.subject), as_of)?;
             Some(account.is_some_and(|account| account.opened_sequence < recorded.at.sequence))
         }
         None if size > 0 => None,
-        _ => return Err(CheckError::Decision("the account is shown where there was no consent log, and only there")),
+        _ => {
+            return Err(CheckError::Decision(
+                "the account is shown where there was no consent log, and only there",
+            ));
+        }
     };
     Ok((active, known))
 }
@@ -399,7 +407,11 @@ fn check_cited(
                         return Err(CheckError::Cited("it is there, and could be relied on"));
                     }
                 }
-                _ => return Err(CheckError::Cited("the decision on the transaction cited, and no other, is shown")),
+                _ => {
+                    return Err(CheckError::Cited(
+                        "the decision on the transaction cited, and no other, is shown",
+                    ));
+                }
             }
             Ok(policy::cited_fault(None, now, validity, read))
         }
@@ -416,7 +428,10 @@ fn compare(
     let detail = Detail::decode(&file.detail)
         .map_err(|error| CheckError::Detail { index: 0, problem: error.to_string() })?;
     if detail.hash() != recorded.leaf.detail_hash {
-        return Err(CheckError::Detail { index: 0, problem: "it is not the one that the leaf commits to".into() });
+        return Err(CheckError::Detail {
+            index: 0,
+            problem: "it is not the one that the leaf commits to".into(),
+        });
     }
     let right = Detail::of_decision(detail.salt, recorded.consent_log_size, decision);
     let is_record = matches!(recorded.leaf.kind, OutcomeKind::AccessCovered | OutcomeKind::AccessUncovered);
@@ -435,11 +450,7 @@ fn compare(
     };
     wrong("outcome", kind.name().to_owned(), recorded.leaf.kind.name().to_owned())?;
     wrong("end of the permit", permit_until_ms.to_string(), recorded.leaf.permit_until_ms.to_string())?;
-    wrong(
-        "obligations",
-        format!("{:?}", decision.obligations),
-        format!("{:?}", recorded.leaf.obligations),
-    )?;
+    wrong("obligations", format!("{:?}", decision.obligations), format!("{:?}", recorded.leaf.obligations))?;
     wrong("reason", format!("{:?}", right.reason), format!("{:?}", detail.reason))?;
     wrong("detail", format!("{right:?}"), format!("{detail:?}"))?;
     Ok(detail)
@@ -491,17 +502,24 @@ fn report(
     finding.proves.push(format!("  {}", describe_leaf(recorded.leaf)));
     finding.proves.push(match file.active.len() {
         0 => "No consent of the subject was in force at that moment.".to_owned(),
-        count => format!("Exactly {count} consent(s) of the subject were in force at that moment; all are in this file."),
+        count => format!(
+            "Exactly {count} consent(s) of the subject were in force at that moment; all are in this file."
+        ),
     });
     as_of.describe(&mut finding);
     finding.steps.push(match &file.transaction {
-        Some(_) => "transaction: in canonical form, signed by the recipient; asks the question that was decided".to_owned(),
-        None => "transaction: not in this file, because it names other subjects too; its id is in the access log".to_owned(),
+        Some(_) => {
+            "transaction: in canonical form, signed by the recipient; asks the question that was decided"
+                .to_owned()
+        }
+        None => {
+            "transaction: not in this file, because it names other subjects too; its id is in the access log"
+                .to_owned()
+        }
     });
-    finding.steps.push(format!(
-        "access log of the subject: number {} is this decision",
-        file.access.place.start
-    ));
+    finding
+        .steps
+        .push(format!("access log of the subject: number {} is this decision", file.access.place.start));
     finding.steps.push(format!(
         "consent log of the subject: had {} leaf or leaves then; the one before the decision commits to the consents in force, \
          the one after it, if there is one, is later",
@@ -509,7 +527,9 @@ fn report(
     ));
     match &file.cited {
         None => {}
-        Some(Cited::Request(_)) => finding.steps.push("cited request: in the subject's access log".to_owned()),
+        Some(Cited::Request(_)) => {
+            finding.steps.push("cited request: in the subject's access log".to_owned())
+        }
         Some(Cited::Window { accesses, .. }) => finding.steps.push(format!(
             "cited request: none of the {} accesses up to this one that fill the validity window",
             accesses.leaves.len()

@@ -9,7 +9,9 @@ use assent_core::{
 };
 use assent_merkle::{CompactRange, root_from_range};
 
-use super::{MAX_LOG_LEAF_BYTES, OpenedRecord, StateRoot, decision::open_decision, describe_reason, read_range_path};
+use super::{
+    MAX_LOG_LEAF_BYTES, OpenedRecord, StateRoot, decision::open_decision, describe_reason, read_range_path,
+};
 use crate::{
     check::{CheckError, Pins, VerifyError, check_digest, check_ledger},
     file::{self, ReadError, write_path},
@@ -123,7 +125,9 @@ impl HistoryFile {
             whose: match (d.u8("whose")?, AccountId(d.hash("account")?)) {
                 (1, account) => Whose::Subject(account),
                 (2, account) => Whose::Recipient(account),
-                (other, _) => return Err(DecodeError::invalid("whose", format!("unknown number {other}")).into()),
+                (other, _) => {
+                    return Err(DecodeError::invalid("whose", format!("unknown number {other}")).into());
+                }
             },
             from_ms: d.u64("from")?,
             to_ms: d.u64("to")?,
@@ -228,7 +232,9 @@ pub fn verify_history(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError>
     finding.proves.push(match accesses.len() {
         0 => format!("There is no {what} on this ledger {period}."),
         1 => format!("The only {what} on this ledger {period} is this one:"),
-        count => format!("Every {what} on this ledger {period} is in this list of {count}, and nothing else:"),
+        count => {
+            format!("Every {what} on this ledger {period} is in this list of {count}, and nothing else:")
+        }
     });
     let shown = accesses.iter().take(MAX_LINES);
     finding.proves.extend(shown.map(|access| format!("  {}", access.words(file.whose))));
@@ -249,7 +255,8 @@ pub fn verify_history(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError>
     }
     finding.does_not_prove.extend([
         "Who stands behind an account id: keys are known, names are not.".to_owned(),
-        "That nobody read the data around Assent: complete means that nothing recorded is missing.".to_owned(),
+        "That nobody read the data around Assent: complete means that nothing recorded is missing."
+            .to_owned(),
         "That the decisions were right: assent audit decision shows that for each.".to_owned(),
     ]);
     Ok(finding)
@@ -265,17 +272,16 @@ fn check_places(file: &HistoryFile, range: &CompactRange) -> Result<Vec<Leaf>, C
             Err(CheckError::HistoryGap { after: None, found: None, size })
         };
     };
-    for pair in file.items.windows(2) {
-        let (before, after) = (pair[0].index, pair[1].index);
-        if after == before {
-            return Err(CheckError::HistoryDuplicate(before));
-        }
-        if after < before {
-            return Err(CheckError::HistoryOrder { index: after, after: before });
-        }
-        if after != before + 1 {
-            return Err(CheckError::HistoryGap { after: Some(before), found: Some(after), size });
-        }
+    // In this order, so that each fault has its own name: what is moved leaves a gap too.
+    let steps = || file.items.windows(2).map(|pair| (pair[0].index, pair[1].index));
+    if let Some((before, after)) = steps().find(|(before, after)| after < before) {
+        return Err(CheckError::HistoryOrder { index: after, after: before });
+    }
+    if let Some((before, _)) = steps().find(|(before, after)| after == before) {
+        return Err(CheckError::HistoryDuplicate(before));
+    }
+    if let Some((before, after)) = steps().find(|(before, after)| after - before > 1) {
+        return Err(CheckError::HistoryGap { after: Some(before), found: Some(after), size });
     }
     let wrong = |problem: String| CheckError::LogRoot { log: "history", problem };
     let mut leaves = Vec::with_capacity(file.items.len());
@@ -326,8 +332,8 @@ fn check_places(file: &HistoryFile, range: &CompactRange) -> Result<Vec<Leaf>, C
         }
     }
     let hashes: Vec<Hash> = leaves.iter().map(|leaf| leaf.hash).collect();
-    let root = root_from_range(first.index, &hashes, size, &file.path)
-        .map_err(|error| wrong(error.to_string()))?;
+    let root =
+        root_from_range(first.index, &hashes, size, &file.path).map_err(|error| wrong(error.to_string()))?;
     if root != range.root() {
         return Err(wrong(format!(
             "accesses {} to {} do not lead to its root: one of them was removed, changed or moved",
@@ -346,7 +352,12 @@ struct Access {
     detail: Option<Detail>,
 }
 
-fn check_item(file: &HistoryFile, item: &HistoryItem, leaf: &Leaf, decision: &[u8]) -> Result<Access, CheckError> {
+fn check_item(
+    file: &HistoryFile,
+    item: &HistoryItem,
+    leaf: &Leaf,
+    decision: &[u8],
+) -> Result<Access, CheckError> {
     let decision = open_decision(&leaf.decision, decision)
         .map_err(|error| CheckError::HistoryItem { index: item.index, problem: error.to_string() })?;
     let wrong = |problem: &str| CheckError::HistoryItem { index: item.index, problem: problem.to_owned() };
@@ -361,7 +372,8 @@ fn check_item(file: &HistoryFile, item: &HistoryItem, leaf: &Leaf, decision: &[u
     let detail = match (&item.detail, file.whose) {
         (Some(detail), Whose::Subject(_)) => {
             let detail = Detail::decode(detail).map_err(|error| wrong(&error.to_string()))?;
-            if detail.hash() != decision.detail_hash || Some(detail.consent_log_size) != leaf.consent_log_size {
+            if detail.hash() != decision.detail_hash || Some(detail.consent_log_size) != leaf.consent_log_size
+            {
                 return Err(wrong("its detail is not the one that was committed to"));
             }
             Some(detail)

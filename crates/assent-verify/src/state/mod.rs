@@ -224,10 +224,7 @@ impl OpenedRecord {
         let value = self.value.as_ref().map(StateValue::hash);
         verify_sparse(&as_of.root, &expected.hash(), value.as_ref(), &self.proof)
             .map_err(CheckError::StateProof)?;
-        self.value
-            .as_ref()
-            .map(|value| R::decode(&value.record).map_err(CheckError::StateRecord))
-            .transpose()
+        self.value.as_ref().map(|value| R::decode(&value.record).map_err(CheckError::StateRecord)).transpose()
     }
 }
 
@@ -257,9 +254,8 @@ impl LogSlice {
     pub(crate) fn read(d: &mut Decoder<'_>, limit: usize) -> Result<Self, DecodeError> {
         Ok(Self {
             start: d.u64("start")?,
-            leaves: d.list("log leaves", limit, |d| {
-                d.long("log leaf", MAX_LOG_LEAF_BYTES).map(<[u8]>::to_vec)
-            })?,
+            leaves: d
+                .list("log leaves", limit, |d| d.long("log leaf", MAX_LOG_LEAF_BYTES).map(<[u8]>::to_vec))?,
             path: read_range_path(d)?,
         })
     }

@@ -142,12 +142,7 @@ async fn when_proven<F: Future<Output = Result<Vec<u8>, ClientError>>>(
 }
 
 /// Checks a file before it is handed out, writes it, and says what it proves.
-fn hand_out(
-    file: &[u8],
-    path: Option<&Path>,
-    pins: &Pins,
-    args: &ClientArgs,
-) -> anyhow::Result<Outcome> {
+fn hand_out(file: &[u8], path: Option<&Path>, pins: &Pins, args: &ClientArgs) -> anyhow::Result<Outcome> {
     let finding: Finding = match verify_file(file, pins).context("the prover's file does not verify")? {
         Verified::Other(finding) => *finding,
         Verified::Bundle(_) => anyhow::bail!("the prover sent a file of another kind"),
@@ -161,9 +156,9 @@ fn hand_out(
             let mut lines = finding.proves.clone();
             if let Some(path) = path {
                 lines.push(format!("Wrote {} ({} bytes): checks out", path.display(), file.len()));
-                let keys: String =
-                    pins.validators.iter().map(|key| format!(" --validator {key}")).collect();
-                let require = if pins.require > 0 { format!(" --require {}", pins.require) } else { String::new() };
+                let keys: String = pins.validators.iter().map(|key| format!(" --validator {key}")).collect();
+                let require =
+                    if pins.require > 0 { format!(" --require {}", pins.require) } else { String::new() };
                 lines.push(format!(
                     "  check it offline: assent verify {} --chain {}{keys}{require}",
                     path.display(),
@@ -188,8 +183,7 @@ pub async fn decision(args: DecisionArgs) -> anyhow::Result<Outcome> {
     let client = args.client.connect().await?;
     let pins = args.cosignatures.pins(&client)?;
     let count = args.cosignatures.count();
-    let file =
-        when_proven(&args.client, || client.decision_proof(args.id, args.subject, count)).await?;
+    let file = when_proven(&args.client, || client.decision_proof(args.id, args.subject, count)).await?;
     hand_out(&file, Some(&args.output), &pins, &args.client)
 }
 
