@@ -23,8 +23,9 @@ from assent_formats import ed25519, files, layouts, merkle, names
 from assent_formats.checks import CheckError, Pins, ReadError
 from assent_formats.codec import FormatError, decode, sha256
 from assent_formats.layouts import GroupStatement, Manifest, OutcomeKind, OutcomeLeaf, Receipt, Refusal
+from assent_formats.say import say_outcome, say_time
 from assent_formats.transaction import read_body, read_bytes, read_varint
-from assent_formats.verify import Report, check_outcome_form, say_outcome, say_time, verify
+from assent_formats.verify import Report, check_outcome_form, verify
 
 sys.path.append(os.path.join(sys.prefix, "generated"))
 try:

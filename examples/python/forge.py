@@ -23,6 +23,7 @@ from assent_formats.layouts import BatchHeader, BatchRecord, Bundle, Detail, Ent
 CREATED = 1_700_000_000_000
 HOUR_MS = 3_600_000
 SENDER_SEED, SEQUENCER_SEED, PROVER_SEED = bytes([0x11]) * 32, bytes([0x51]) * 32, bytes([0x52]) * 32
+VALIDATOR_SEEDS = bytes([0x53]) * 32, bytes([0x54]) * 32
 
 
 def public_key(seed: bytes) -> bytes:
@@ -44,6 +45,11 @@ def sign(seed: bytes, message: bytes) -> bytes:
     encoded_r = ed25519.compress(ed25519.multiply(r, ed25519.BASE))
     s = (r + scalar(encoded_r, public_key(seed), message) * secret_scalar(seed)) % ed25519.L
     return encoded_r + s.to_bytes(32, "little")
+
+
+def cosignature(validator: note.Validator, seed: bytes, text: str, time: int = CREATED // 1000) -> str:
+    """The line by which a validator cosigns a note of this text."""
+    return note.cosignature_line(validator, time, sign(seed, note.cosigned_message(text, time)))
 
 
 def varint(value: int) -> bytes:
@@ -68,6 +74,11 @@ def message(*fields: tuple[int, int | str | bytes]) -> bytes:
 def scope(custodian: bytes = b"\x33" * 32, purpose: str = "TREAT", *more: tuple[int, int | str | bytes]) -> bytes:
     observation = message((1, "http://hl7.org/fhir/resource-types"), (2, "Observation"))
     return message((1, custodian), (2, purpose), (3, 2), (4, observation), *more)
+
+
+VALIDATORS = tuple(
+    note.Validator(f"validator-{number}", public_key(seed)) for number, seed in enumerate(VALIDATOR_SEEDS)
+)
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,16 @@ class Act:
 
 
 SUBJECTS = (b"\x21" * 32, b"\x22" * 32)
+QUESTION = layouts.Question(
+    recipient=names.account_id(public_key(SENDER_SEED)),
+    custodian=b"\x33" * 32,
+    purpose="TREAT",
+    action=2,
+    classes=(layouts.Coding("http://hl7.org/fhir/resource-types", "Observation"),),
+    labels=(),
+    data_period=None,
+    acting_person=None,
+)
 ASKED = Act(
     (19, message((1, SUBJECTS[0]), (1, SUBJECTS[1]), (2, scope()))),
     (OutcomeKind.ACCESS_PERMITTED, OutcomeKind.ACCESS_DENIED),
@@ -172,6 +193,7 @@ def forge(act: Act = ASKED, shape: Shape | None = None, **edits: Callable[[Any],
         OutcomeLeaf(
             kind,
             transaction_id if thing is None else thing,
+            QUESTION if kind >= OutcomeKind.ACCESS_PERMITTED else None,
             time + HOUR_MS if kind == OutcomeKind.ACCESS_PERMITTED else 0,
             (),
             sha256(details[number]) if number < len(details) else bytes(32),
@@ -211,7 +233,7 @@ def forge(act: Act = ASKED, shape: Shape | None = None, **edits: Callable[[Any],
     header_bytes = stage("header_bytes", encode(stage("header", header)))
     header_signature = stage("header_signature", sign(SEQUENCER_SEED, sha256(header_bytes)))
 
-    record = stage("record", BatchRecord(sha256(header_bytes), bytes(32), 0))
+    record = stage("record", BatchRecord(sha256(header_bytes), sha256(b"state"), layouts.STATE_TREE))
     record_bytes = stage("record_bytes", encode(record))
     history = [merkle.leaf_hash(b"batch %d" % n) for n in range(shape.history_size)]
     history[shape.number] = merkle.leaf_hash(record_bytes)
@@ -328,6 +350,9 @@ __all__ = [
     "RawBlock",
     "RawTransaction",
     "Shape",
+    "VALIDATORS",
+    "VALIDATOR_SEEDS",
+    "cosignature",
     "default_manifest",
     "forge",
     "message",

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
@@ -28,6 +28,7 @@ from assent_formats.layouts import (
     Authorization,
     Batch,
     BatchHeader,
+    BatchRecord,
     CheckpointClaim,
     Entry,
     GroupStatement,
@@ -38,6 +39,7 @@ from assent_formats.layouts import (
     SignedHeader,
     SignedReceipt,
 )
+from assent_formats.state import effects_root, key_hash, value_hash
 from assent_formats.transaction import TransactionBody, read_body
 from forge import CREATED, HOUR_MS, PROVER_SEED, SEQUENCER_SEED, message, scope, sign
 
@@ -164,13 +166,23 @@ def made_leniently(before: Sequence[Batch], records: Sequence[LogRecord]) -> Bat
     return Batch(header, sign_header(header).signature, encoded, entries)
 
 
-def make_ledger() -> tuple[Batch, ...]:
-    ledger = Ledger(MANIFEST, CHAIN)
-    return tuple(make_batch(ledger, groups) for groups in STORY)
+class Keeping(Ledger):
+    """A ledger that keeps the effects of its batches."""
+
+    def __init__(self) -> None:
+        super().__init__(MANIFEST, CHAIN)
+        self.effects: list[tuple[layouts.Effect, ...]] = []
+
+    def seal(self) -> bytes:
+        hashes = {key_hash(key): value_hash(*value) for key, value in self.state.written.items()}
+        self.effects.append(tuple(layouts.Effect(key, hashes[key]) for key in sorted(hashes)))
+        return super().seal()
 
 
-BATCHES = make_ledger()
-RECORDS = tuple(batch_record(batch.header) for batch in BATCHES)
+LEDGER = Keeping()
+BATCHES = tuple(make_batch(LEDGER, groups) for groups in STORY)
+RECORDS = tuple(LEDGER.history)
+STATE_ROOTS = tuple(decode(BatchRecord, record).state_root for record in RECORDS)
 LEAVES = tuple(map(merkle.leaf_hash, RECORDS))
 ENTRIES = tuple(entry for batch in BATCHES for entry in batch.entries)
 HEADERS = tuple(SignedHeader(batch.header, batch.signature) for batch in BATCHES)
@@ -240,7 +252,7 @@ class Case:
     name: str
     data: bytes
     expect: str
-    pins: dict[str, str] | None = None
+    pins: dict[str, Any] | None = None
 
 
 def evidence(statements: Any, manifest: bytes = MANIFEST_BYTES) -> bytes:
@@ -608,30 +620,36 @@ def kind_6() -> Iterator[tuple[str, Any, str]]:
     first = reseal(BATCHES[0], effects_root=bytes(32))
     yield "6-first-batch", made(first), VERIFIED
     yield "6-first-batch-not-the-first-sequence", made(reseal(BATCHES[0], first_sequence=1)), VERIFIED
-    vouched = proof(2, 4, batch_record(wrong.header))
+    vouched = proof(2, 4, batch_record(wrong.header, STATE_ROOTS[2]))
     yield "6-with-record", made(*BATCHES[:2], wrong, record=vouched), VERIFIED
     yield (
         "6-with-anchored-record",
         made(
             *BATCHES[:2],
             wrong,
-            record=replace(vouched, claim=anchored(4, root=root_with(2, batch_record(wrong.header)))),
+            record=replace(vouched, claim=anchored(4, root=root_with(2, batch_record(wrong.header, STATE_ROOTS[2])))),
         ),
         VERIFIED,
     )
     yield "6-with-honest-record", made(*BATCHES[:2], wrong, record=proof(2)), "batch-record-header"
     yield (
         "6-with-record-of-other-number",
-        made(*BATCHES[:2], wrong, record=proof(1, 4, batch_record(wrong.header))),
+        made(*BATCHES[:2], wrong, record=proof(1, 4, batch_record(wrong.header, STATE_ROOTS[2]))),
         "batch-inclusion",
     )
     yield (
         "6-with-forged-record",
-        made(*BATCHES[:2], wrong, record=proof(2, 4, batch_record(wrong.header), seed=SEQUENCER_SEED)),
+        made(*BATCHES[:2], wrong, record=proof(2, 4, batch_record(wrong.header, STATE_ROOTS[2]), seed=SEQUENCER_SEED)),
         "checkpoint",
     )
-    stateful = batch_record(wrong.header)[:-1] + b"\1"
-    yield "6-with-state-record", made(*BATCHES[:2], wrong, record=proof(2, 4, stateful)), "batch-record-header"
+    for name, record, expect in (
+        ("with-other-state", batch_record(wrong.header, bytes(32)), VERIFIED),
+        ("with-other-tree", batch_record(wrong.header, STATE_ROOTS[2])[:-1] + b"\2", "tree-kind"),
+        ("with-other-layout", b"\x1d" + batch_record(wrong.header, STATE_ROOTS[2])[1:], "batch-record"),
+        ("with-short-record", batch_record(wrong.header, STATE_ROOTS[2])[:-1], "batch-record"),
+        ("with-no-record", b"", "batch-record"),
+    ):
+        yield f"6-{name}", made(*BATCHES[:2], wrong, record=proof(2, 4, record)), expect
     for count in range(1, 5):
         yield f"6-honest-{count}", made(*BATCHES[:count]), "nothing-wrong"
         yield f"6-honest-{count}-with-record", made(*BATCHES[:count], record=proof(count - 1)), "nothing-wrong"
@@ -642,7 +660,7 @@ def kind_6() -> Iterator[tuple[str, Any, str]]:
     yield "6-layout", layouts.WrongExecution((b"\x31" + encode(BATCHES[0])[1:],), None), "batches"
     yield "6-surplus", layouts.WrongExecution((encode(BATCHES[0]) + b"\0",), None), "batches"
     yield "6-empty", layouts.WrongExecution((b"",), None), "batches"
-    forged = proof(2, 4, batch_record(wrong.header), seed=SEQUENCER_SEED)
+    forged = proof(2, 4, batch_record(wrong.header, STATE_ROOTS[2]), seed=SEQUENCER_SEED)
     yield "6-honest-with-forged-record", made(*BATCHES[:3], record=forged), "nothing-wrong"
     yield "6-earlier-with-forged-record", made(first, BATCHES[1], wrong, record=forged), "earlier-batch"
     yield "6-earlier-and-framed", made(first, BATCHES[1], replace(wrong, entries=())), "earlier-batch"
@@ -726,7 +744,7 @@ def kinds_7_to_11() -> Iterator[tuple[str, Any, str]]:
     )
 
     wrong = reseal(BATCHES[2], effects_root=bytes(32))
-    record = batch_record(wrong.header)
+    record = batch_record(wrong.header, STATE_ROOTS[2])
     yield "9-records", layouts.RecordsContradict(2, proof(2), proof(2, 4, record)), VERIFIED
     yield "9-records-of-two-sizes", layouts.RecordsContradict(2, proof(2, 3), proof(2, 4, record)), VERIFIED
     yield "9-no-record-at-all", layouts.RecordsContradict(2, proof(2), proof(2, 4, b"")), VERIFIED
@@ -743,9 +761,11 @@ def kinds_7_to_11() -> Iterator[tuple[str, Any, str]]:
     yield "9-forged", layouts.RecordsContradict(2, proof(2), proof(2, 4, record, seed=SEQUENCER_SEED)), "checkpoint"
 
     yield "10-other-header", layouts.WrongRecord(2, proof(2, 4, record), HEADERS[2]), VERIFIED
-    stateful = RECORDS[2][:34] + b"\1" * 32 + RECORDS[2][66:]
-    yield "10-with-state", layouts.WrongRecord(2, proof(2, 4, stateful), HEADERS[2]), VERIFIED
-    yield "10-other-kind", layouts.WrongRecord(2, proof(2, 4, RECORDS[2][:-1] + b"\1"), HEADERS[2]), VERIFIED
+    stateful = batch_record(BATCHES[2].header, sha256(b"another state"))
+    yield "10-other-state", layouts.WrongRecord(2, proof(2, 4, stateful), HEADERS[2]), same
+    for kind in (0, 2):
+        other_kind = RECORDS[2][:-1] + bytes([kind])
+        yield f"10-tree-kind-{kind}", layouts.WrongRecord(2, proof(2, 4, other_kind), HEADERS[2]), VERIFIED
     yield "10-unreadable", layouts.WrongRecord(2, proof(2, 4, b"x" * 268), HEADERS[2]), VERIFIED
     yield "10-honest", layouts.WrongRecord(2, proof(2), HEADERS[2]), same
     yield "10-other-number", layouts.WrongRecord(2, proof(2), HEADERS[1]), same
@@ -754,40 +774,60 @@ def kinds_7_to_11() -> Iterator[tuple[str, Any, str]]:
     yield "10-forged-header", layouts.WrongRecord(2, proof(2), forged_header), "header-signature"
     yield "10-forged-record", layouts.WrongRecord(2, proof(2, 4, record, seed=SEQUENCER_SEED), HEADERS[2]), "checkpoint"
 
-    headers = tuple(batch.header for batch in BATCHES)
-    yield "11-root", layouts.WrongRoot(claim(4, root=other), headers, HEADERS[3].signature), VERIFIED
-    yield "11-shorter", layouts.WrongRoot(claim(2, root=other), headers[:2], HEADERS[1].signature), VERIFIED
-    yield "11-anchored", layouts.WrongRoot(anchored(4, other), headers, HEADERS[3].signature), VERIFIED
-    yield "11-honest", layouts.WrongRoot(claim(4), headers, HEADERS[3].signature), same
-    yield "11-too-few", layouts.WrongRoot(claim(4, root=other), headers[:3], HEADERS[2].signature), "batches"
-    yield "11-too-many", layouts.WrongRoot(claim(3, root=other), headers, HEADERS[3].signature), "batches"
+    yield from kind_11()
+
+
+def kind_11() -> Iterator[tuple[str, Any, str]]:
+    same = "no-contradiction"
+    other = sha256(b"another history")
+    batches = tuple(map(layouts.HeaderAndEffects, (batch.header for batch in BATCHES), LEDGER.effects))
+    wrong = reseal(BATCHES[2], time=CREATED)
+
+    def made(found: layouts.RootClaim, given: Sequence[layouts.HeaderAndEffects], signer: int = 3) -> layouts.WrongRoot:
+        return layouts.WrongRoot(found, tuple(given), HEADERS[signer].signature)
+
+    def changed(number: int, effects: Sequence[layouts.Effect], **changes: Any) -> layouts.WrongRoot:
+        """The batches up to one that has other effects, to which its header commits unless it is told otherwise."""
+        root = effects_root((effect.key_hash, effect.value_hash) for effect in effects)
+        batch = reseal(BATCHES[number], **{"effects_root": root, **changes})
+        given = (*batches[:number], layouts.HeaderAndEffects(batch.header, tuple(effects)))
+        return layouts.WrongRoot(claim(number + 1, root=other), given, batch.signature)
+
+    yield "11-root", made(claim(4, root=other), batches), VERIFIED
+    yield "11-shorter", made(claim(2, root=other), batches[:2], 1), VERIFIED
+    yield "11-anchored", made(anchored(4, other), batches), VERIFIED
+    without_state = merkle.root([merkle.leaf_hash(batch_record(batch.header, bytes(32))) for batch in BATCHES])
+    yield "11-without-state", made(claim(4, root=without_state), batches), VERIFIED
+    states = (*STATE_ROOTS[:3], STATE_ROOTS[0])
+    other_state = [merkle.leaf_hash(batch_record(one.header, root)) for one, root in zip(BATCHES, states)]
+    yield "11-other-state", made(claim(4, root=merkle.root(other_state)), batches), VERIFIED
+    yield "11-honest", made(claim(4), batches), same
+    for count in (1, 2, 3):
+        yield f"11-honest-{count}", made(claim(count), batches[:count], count - 1), same
+    yield "11-too-few", made(claim(4, root=other), batches[:3], 2), "batches"
+    yield "11-too-many", made(claim(3, root=other), batches), "batches"
     yield "11-none", layouts.WrongRoot(claim(0, root=other), (), bytes(64)), same
-    yield (
-        "11-order",
-        layouts.WrongRoot(claim(4, root=other), (headers[1], headers[0], *headers[2:]), HEADERS[3].signature),
-        "batches",
-    )
-    yield (
-        "11-not-linked",
-        layouts.WrongRoot(claim(4, root=other), (*headers[:2], wrong.header, headers[3]), HEADERS[3].signature),
-        "batches",
-    )
-    first = reseal(BATCHES[0], previous_hash=b"\1" * 32)
-    yield "11-first-has-previous", layouts.WrongRoot(claim(1, root=other), (first.header,), first.signature), "batches"
-    yield "11-unsigned", layouts.WrongRoot(claim(4, root=other), headers, HEADERS[2].signature), "header-signature"
+    yield "11-order", made(claim(4, root=other), (batches[1], batches[0], *batches[2:])), "batches"
+    unlinked = replace(batches[2], header=wrong.header)
+    yield "11-not-linked", made(claim(4, root=other), (*batches[:2], unlinked, batches[3])), "batches"
+    effects = LEDGER.effects[1]
+    given = replace(batches[1], effects=effects[:-1])
+    yield "11-missing-effect", made(claim(2, root=other), (batches[0], given), 1), "batches"
+    given = replace(batches[1], effects=(replace(effects[0], value_hash=bytes(32)), *effects[1:]))
+    yield "11-other-effect", made(claim(2, root=other), (batches[0], given), 1), "batches"
+    yield "11-committed-effects", changed(1, effects[1:]), VERIFIED
+    yield "11-no-effects", changed(1, ()), VERIFIED
+    yield "11-swapped-effects", changed(1, (effects[1], effects[0], *effects[2:])), "batches"
+    yield "11-effect-twice", changed(1, (effects[0], *effects)), "batches"
+    first = layouts.HeaderAndEffects(reseal(BATCHES[0], previous_hash=b"\1" * 32).header, LEDGER.effects[0])
+    yield "11-first-has-previous", layouts.WrongRoot(claim(1, root=other), (first,), bytes(64)), "batches"
+    yield "11-unsigned", made(claim(4, root=other), batches, 2), "header-signature"
     for name, change in (("header-chain", {"chain_id": bytes(32)}), ("header-key", {"key_id": bytes(32)})):
-        last = reseal(BATCHES[3], **change)
-        yield f"11-{name}", layouts.WrongRoot(claim(4, root=other), (*headers[:3], last.header), last.signature), name
-    yield (
-        "11-unreadable",
-        layouts.WrongRoot(claim(4, root=other), (*headers[:3], b"x"), sign(SEQUENCER_SEED, sha256(b"x"))),
-        "header",
-    )
-    yield (
-        "11-forged",
-        layouts.WrongRoot(CheckpointClaim(checkpoint(4, other, SEQUENCER_SEED)), headers, HEADERS[3].signature),
-        "checkpoint",
-    )
+        yield f"11-{name}", changed(3, LEDGER.effects[3], **change), name
+    unreadable = replace(batches[3], header=b"x")
+    yield "11-unreadable", made(claim(4, root=other), (*batches[:3], unreadable)), "header"
+    forged = CheckpointClaim(checkpoint(4, other, SEQUENCER_SEED))
+    yield "11-forged", made(forged, batches), "checkpoint"
 
 
 def file_cases() -> Iterator[Case]:
@@ -835,22 +875,25 @@ def cases() -> Iterator[Case]:
             yield Case(f"evidence-{name}", evidence(statements), expect, {"chain": CHAIN.hex(), "least_work": "1"})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", metavar="DIR", help="folder to write to; made where it does not exist")
-    folder = parser.parse_args().folder
+def write_corpus(folder: str, found: Iterable[Case]) -> None:
     os.makedirs(folder, exist_ok=True)
     index = []
-    for case in cases():
+    for case in found:
         name = f"{case.name}.assent"
         with open(os.path.join(folder, name), "wb") as file:
             file.write(case.data)
         pins = {"chain": CHAIN.hex()} if case.pins is None else case.pins
-        given = {key: pins.get(key) for key in ("chain", "base_block", "least_work")}
+        given = {key: pins.get(key) for key in ("chain", "base_block", "least_work", "validators", "require")}
         index.append({"file": name, **given, "expect": case.expect})
     with open(os.path.join(folder, "index.json"), "w", encoding="utf-8") as file:
         json.dump(index, file, indent=1)
     print(f"{len(index)} files")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", metavar="DIR", help="folder to write to; made where it does not exist")
+    write_corpus(parser.parse_args().folder, cases())
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ from assent_client import (
 from assent_formats import names
 from assent_formats.checks import CheckError, Pins, ReadError
 from assent_formats.layouts import OutcomeKind, Reason, RefusalReason
-from assent_formats.verify import say_outcome, verify_any
+from assent_formats.say import say_outcome
+from assent_formats.verify import verify_any
 from assent_verify import read_proof
 
 STREAMED = 100

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 
+mod assent_tree;
 mod jmt_tree;
 mod measure;
 #[cfg(feature = "nomt")]
@@ -45,7 +46,7 @@ trait Tree {
 #[derive(Parser)]
 #[command(about = "Compares authenticated key-value trees on one workload")]
 struct Args {
-    /// The tree: jmt (one insertion per key), jmt-batch (one insertion per batch) or nomt (feature "nomt").
+    /// The tree: assent, jmt (one insertion per key), jmt-batch (one insertion per batch) or nomt (feature "nomt").
     #[arg(long)]
     tree: String,
 
@@ -83,11 +84,11 @@ fn main() -> anyhow::Result<()> {
 
 fn run(args: &Args, dir: &Path) -> anyhow::Result<()> {
     let mut tree: Box<dyn Tree> = match args.tree.as_str() {
+        "assent" => Box::new(assent_tree::AssentTree::open(dir)?),
         "jmt" => Box::new(jmt_tree::JmtTree::open(dir, jmt_tree::Insertion::PerKey)?),
         "jmt-batch" => Box::new(jmt_tree::JmtTree::open(dir, jmt_tree::Insertion::PerBatch)?),
         #[cfg(feature = "nomt")]
         "nomt" => Box::new(nomt_tree::NomtTree::open(dir, args.keys)?),
-        // Assent's own tree plugs in here, as the arm "assent", from src/assent_tree.rs.
         other => bail!("unknown tree {other:?}, or one whose feature is off"),
     };
 

@@ -76,12 +76,11 @@ impl Watching {
                 Err(problem) => return Ok(Err(problem)),
             }
         }
-        if let Some((checkpoint, note)) =
-            self.pending.take_if(|(checkpoint, _)| checkpoint.size <= *shared.batches.borrow())
+        let reached = self.pending.take_if(|(checkpoint, _)| checkpoint.size <= *shared.batches.borrow());
+        if let Some((checkpoint, note)) = reached
+            && let Err(problem) = self.compare(shared, client, &checkpoint, note).await?
         {
-            if let Err(problem) = self.compare(shared, client, &checkpoint, note).await? {
-                return Ok(Err(problem));
-            }
+            return Ok(Err(problem));
         }
         // The newest may be far ahead, now or for ever: then the one that ends where we are.
         let own = *shared.batches.borrow();

@@ -157,7 +157,7 @@ impl Family {
 }
 
 /// Key and value.
-pub(crate) type Row = (Box<[u8]>, Box<[u8]>);
+pub type Row = (Box<[u8]>, Box<[u8]>);
 
 type Rocks = DBWithThreadMode<MultiThreaded>;
 

@@ -17,7 +17,7 @@ use assent_merkle::{
 use assent_proto::v1::SealedBatch as SealedBatchMessage;
 
 use crate::{
-    database::{Database, Family, Role, StoreError, Writes},
+    database::{Database, Family, Role, Row, StoreError, Writes},
     party_logs,
     rows::{StoredBatch, StoredEntry},
 };
@@ -226,9 +226,7 @@ impl LedgerStore {
     ///
     /// # Errors
     /// [`StoreError`], also of each row.
-    pub fn state_pages(
-        &self,
-    ) -> Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), StoreError>> + '_, StoreError> {
+    pub fn state_pages(&self) -> Result<impl Iterator<Item = Result<Row, StoreError>> + '_, StoreError> {
         self.database.rows_from(Family::StateTree, &[])
     }
 

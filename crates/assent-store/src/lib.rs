@@ -26,7 +26,7 @@ mod ledger;
 mod party_logs;
 mod rows;
 
-pub use database::{Database, Role, StoreError};
+pub use database::{Database, Role, Row, StoreError};
 pub use ledger::{Commit, LedgerStore, SealedWrite};
 pub use party_logs::PartyLog;
 pub use rows::{StoredBatch, StoredEntry};

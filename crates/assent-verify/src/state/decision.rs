@@ -278,12 +278,15 @@ fn check_transaction(
     Ok(Some(transaction.act))
 }
 
+/// Consents in force, with their terms, in ascending order of their ids.
+type InForce = Vec<(TransactionId, ConsentTerms)>;
+
 /// The consents that were in force at the decision, and whether the subject had an account, where that was looked at.
 fn check_consents(
     file: &DecisionFile,
     recorded: &Recorded<'_>,
     as_of: &AsOf,
-) -> Result<(Vec<(TransactionId, ConsentTerms)>, Option<bool>), CheckError> {
+) -> Result<(InForce, Option<bool>), CheckError> {
     let record: Option<SubjectConsents> =
         file.consents.check(StateKey::subject_consents(recorded.subject), as_of)?;
     let log = record.map(|record| record.log).unwrap_or_default();
