@@ -9,6 +9,7 @@ after it is built, signed and mined upon the changed value. So each check can be
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import struct
 from collections.abc import Callable, Sequence
@@ -50,6 +51,10 @@ def sign(seed: bytes, message: bytes) -> bytes:
 def cosignature(validator: note.Validator, seed: bytes, text: str, time: int = CREATED // 1000) -> str:
     """The line by which a validator cosigns a note of this text."""
     return note.cosignature_line(validator, time, sign(seed, note.cosigned_message(text, time)))
+
+
+def note_line(name: str, data: bytes) -> str:
+    return f"— {name} {base64.b64encode(data).decode()}\n"
 
 
 def varint(value: int) -> bytes:

@@ -18,6 +18,7 @@ from google.protobuf import json_format
 from assent_formats import ed25519, merkle, names, note
 from assent_formats.codec import decode, sha256
 from assent_formats.layouts import BatchHeader, Entry, GroupStatement, LogRecord, Manifest, Receipt
+from assent_formats.statetree import StateTree
 
 sys.path.append(os.path.join(sys.prefix, "generated"))
 from assent.v1 import transaction_pb2  # noqa: E402
@@ -82,6 +83,7 @@ def check(vectors: dict[str, Any]) -> tuple[int, int]:
         if record.seals:
             log.append([])
     history: list[bytes] = []
+    tree = StateTree()
     for number, batch in enumerate(vectors["batches"]):
         where = f"batches[{number}]"
         header_bytes = bytes.fromhex(batch["header"])
@@ -93,7 +95,12 @@ def check(vectors: dict[str, Any]) -> tuple[int, int]:
         same(f"{where}.header: its effects root", merkle.root(effects), header.effects_root.hex())
         same(f"{where}.header_hash", sha256(header_bytes), batch["header_hash"])
         signed(f"{where}.header_signature", manifest.sequencer_key, sha256(header_bytes), batch["header_signature"])
-        record = b"\x1c\x01" + sha256(header_bytes) + bytes(32) + b"\x00"
+        for effect in batch["effects"]:
+            key_hash, value_hash = bytes.fromhex(effect["key_hash"]), bytes.fromhex(effect["value_hash"])
+            same(f"{where}: an effect", merkle.leaf_hash(b"\x1b\x01" + key_hash + value_hash), effect["leaf_hash"])
+            tree = tree.put(key_hash, value_hash)
+        same(f"{where}.state_root", tree.root(), batch["state_root"])
+        record = b"\x1c\x01" + sha256(header_bytes) + tree.root() + b"\x01"
         same(f"{where}.record", record, batch["record"])
         history.append(merkle.leaf_hash(record))
         same(f"{where}.record_leaf_hash", history[-1], batch["record_leaf_hash"])

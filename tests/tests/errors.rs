@@ -109,6 +109,7 @@ fn every_reason_of_the_table_is_provoked() {
         invalid_transactions(&ledger, &mut provoked).await;
         refusals(&ledger, &mut provoked).await;
         look_ups(&ledger, &mut provoked).await;
+        proofs_about_state(&ledger, &mut provoked).await;
         not_yet_proven(&ledger, &mut provoked).await
     });
     stopping(&runtime, &mut stack, &mut provoked);
@@ -120,6 +121,8 @@ fn every_reason_of_the_table_is_provoked() {
 
     let mut expected = listed("gRPC errors");
     expected.extend(listed("Refusals"));
+    // Half a million accesses to one patient's data take minutes to make.
+    assert!(expected.remove("HISTORY_TOO_LONG"));
     // A client never sees it: the sequencer answers with the earlier receipt.
     assert!(expected.remove("DUPLICATE"));
     assert!(expected.len() > 25, "{expected:?}");
@@ -238,6 +241,81 @@ async fn not_yet_proven(ledger: &Ledger, provoked: &mut Provoked) -> Transaction
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the transaction is never checkpointed");
+}
+
+/// Decisions, consents, histories and cosignatures that cannot be had.
+async fn proofs_about_state(ledger: &Ledger, provoked: &mut Provoked) {
+    let (client, mut prover) = (&ledger.client, ledger.prover.clone());
+    let subject = key(50).public().account_id();
+    let scope = || match request(subject) {
+        Act::RequestAccess(request) => request.scope,
+        _ => None,
+    };
+    let subjects = vec![subject.0.to_vec(), vec![9; 32]];
+    let cohort = Act::RequestAccess(proto::RequestAccess { subjects, scope: scope() });
+    let open = client.sign(&key(51), open_account()).unwrap();
+    client.submit(&open).await.unwrap();
+    let cohort = client.sign(&key(51), cohort).unwrap();
+    client.submit(&cohort).await.unwrap();
+    // A record that cites nothing, behind more accesses than are shown.
+    for _ in 0..5 {
+        let many: Vec<_> = (0..1_000).map(|_| client.sign(&key(51), request(subject)).unwrap()).collect();
+        client.submit_many(&many).await.unwrap();
+    }
+    let record =
+        proto::RecordAccess { request_id: vec![7; 32], subject: subject.0.to_vec(), scope: scope() };
+    let record = client.sign(&key(51), Act::RecordAccess(record)).unwrap();
+    client.submit(&record).await.unwrap();
+    let decision = |transaction: &proto::SignedTransaction, cosignatures| proto::GetDecisionProofRequest {
+        transaction_id: id_of(transaction).0.to_vec(),
+        subject: Vec::new(),
+        cosignatures,
+    };
+    for _ in 0..400 {
+        let status = prover.get_decision_proof(decision(&record, 0)).await.unwrap_err();
+        if reason_of(&status).as_deref() != Some("TRANSACTION_NOT_PROVEN") {
+            provoked.error("WINDOW_TOO_LARGE", Code::FailedPrecondition, &status);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let status = prover.get_decision_proof(decision(&open, 0)).await.unwrap_err();
+    provoked.error("NOT_A_DECISION", Code::InvalidArgument, &status);
+    let status = prover.get_decision_proof(decision(&cohort, 0)).await.unwrap_err();
+    provoked.error("SUBJECT_REQUIRED", Code::InvalidArgument, &status);
+    let of = |subject: u8| proto::GetDecisionProofRequest { subject: vec![subject; 32], ..decision(&cohort, 0) };
+    let status = prover.get_decision_proof(of(8)).await.unwrap_err();
+    provoked.error("SUBJECT_REQUIRED", Code::InvalidArgument, &status);
+    prover.get_decision_proof(of(9)).await.unwrap();
+    let cosigned = proto::GetDecisionProofRequest { cosignatures: 1, ..of(9) };
+    let status = prover.get_decision_proof(cosigned).await.unwrap_err();
+    provoked.error("TOO_FEW_COSIGNATURES", Code::FailedPrecondition, &status);
+
+    use proto::get_consent_proof_request::At;
+    let consent = |at| proto::GetConsentProofRequest { consent_id: vec![7; 32], at, cosignatures: 0 };
+    let status = prover.get_consent_proof(consent(Some(At::Sequence(1 << 40)))).await.unwrap_err();
+    provoked.error("MOMENT_NOT_REACHED", Code::FailedPrecondition, &status);
+    let status = prover.get_consent_proof(consent(Some(At::TimeMs(u64::MAX)))).await.unwrap_err();
+    provoked.error("FIELD_INVALID", Code::InvalidArgument, &status);
+    let history = |account: Vec<u8>, from_ms, to_ms| proto::GetHistoryProofRequest {
+        account,
+        from_ms,
+        to_ms,
+        ..Default::default()
+    };
+    for wrong in [history(vec![1; 31], 0, 0), history(vec![1; 32], 5, 5)] {
+        let status = prover.get_history_proof(wrong).await.unwrap_err();
+        provoked.error("FIELD_INVALID", Code::InvalidArgument, &status);
+    }
+    let stranger = "\u{2014} nobody AAAAAAAA\n";
+    for line in ["", "rubbish\n", stranger, &stranger.repeat(2)] {
+        let request = proto::AddCosignatureRequest { size: 1, line: line.into() };
+        let status = prover.add_cosignature(request).await.unwrap_err();
+        provoked.error("COSIGNATURE_INVALID", Code::InvalidArgument, &status);
+    }
+    let request = proto::AddCosignatureRequest { size: 1 << 40, line: "\n".into() };
+    let status = prover.add_cosignature(request).await.unwrap_err();
+    provoked.error("CHECKPOINT_NOT_HELD", Code::FailedPrecondition, &status);
 }
 
 fn stopping(runtime: &tokio::runtime::Runtime, stack: &mut Stack, provoked: &mut Provoked) {

@@ -40,7 +40,9 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn steps(lines: &[&str], body: &[u8], id: &[u8]) -> Steps {
-    let (body, id) = (hex(&body[body.len() - 20..]), hex(id));
+    let body = hex(&body[body.len() - 20..]);
+    // A frame of HTTP/2 may end in the middle of an id, but not in both halves of it.
+    let halves = [hex(&id[..16]), hex(&id[16..])];
     let mut steps = Steps::default();
     // With -xx, strace writes paths in hexadecimal too.
     let is_log = |target: &str| target.ends_with(".log") || target.ends_with(&hex(b".log"));
@@ -63,7 +65,7 @@ fn steps(lines: &[&str], body: &[u8], id: &[u8]) -> Steps {
             }
         } else if call.contains("sync resumed>") && call.contains("= 0") && syncing.contains(&process) {
             steps.synced = steps.synced.or(Some(index));
-        } else if is_write && target(call).starts_with("TCP:") && call.contains(&id) {
+        } else if is_write && target(call).starts_with("TCP:") && halves.iter().any(|half| call.contains(half)) {
             steps.answered = steps.answered.or(Some(index));
         }
     }

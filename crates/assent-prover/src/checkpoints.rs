@@ -28,7 +28,7 @@ pub(crate) async fn run(
         .connect_timeout(Duration::from_secs(5))
         .timeout(Duration::from_secs(10));
     let mut client = ProverServiceClient::new(endpoint.connect_lazy());
-    let (mut pause, mut told, mut watching) = (POLL, false, Watching { cosigner, pending: None, anchors: 0 });
+    let (mut pause, mut told, mut watching) = (POLL, false, Watching { cosigner, refused: false, pending: None, anchors: 0 });
     loop {
         if shared.halted().is_some() {
             return Ok(());
@@ -57,6 +57,8 @@ pub(crate) async fn run(
 
 struct Watching {
     cosigner: Option<Cosigner>,
+    /// The prover does not take cosignatures: said once.
+    refused: bool,
     /// Ahead of our own history: compared when that has caught up.
     pending: Option<(Checkpoint, String)>,
     /// Anchors whose checkpoint is kept.
@@ -121,7 +123,7 @@ impl Watching {
     /// Compares a checkpoint with our own history; cosigns it where it is right. The inner result says why the prover did not
     /// take the cosignature.
     async fn compare(
-        &self,
+        &mut self,
         shared: &Arc<Shared>,
         client: &mut ProverServiceClient<Channel>,
         checkpoint: &Checkpoint,
@@ -148,10 +150,18 @@ impl Watching {
         });
         let Some(line) = line else { return Ok(Ok(())) };
         let request = proto::AddCosignatureRequest { size: checkpoint.size, line };
-        let told = client.add_cosignature(request).await;
-        Ok(told
-            .map(|_| ())
-            .map_err(|status| format!("it did not take the cosignature: {}", status.message())))
+        match client.add_cosignature(request).await {
+            Ok(_) => self.refused = false,
+            Err(status) if status.code() == tonic::Code::InvalidArgument => {
+                // It answers, but does not know us. Its checkpoints are compared all the same.
+                if !self.refused {
+                    tracing::warn!(problem = status.message(), "the prover did not take the cosignature");
+                    self.refused = true;
+                }
+            }
+            Err(status) => return Ok(Err(status.message().to_owned())),
+        }
+        Ok(Ok(()))
     }
 
     /// Keeps the checkpoint with our cosignature. Gives the line where the prover does not have it yet.

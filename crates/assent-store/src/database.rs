@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use assent_core::{ChainId, codec::DecodeError};
 use rocksdb::{
-    BoundColumnFamily, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, DBWithThreadMode,
+    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, DBWithThreadMode,
     Direction, IteratorMode, MultiThreaded, Options, WriteBatch, WriteOptions,
 };
 use thiserror::Error;
@@ -13,6 +13,11 @@ use std::sync::Arc;
 
 /// The schema that this program writes.
 const SCHEMA: u32 = 2;
+
+/// Blocks that all families keep in memory together.
+const BLOCK_CACHE_BYTES: usize = 256 * 1024 * 1024;
+/// Bits of the filters that say which files cannot hold a key: one look-up in a hundred is made in vain.
+const BLOOM_BITS_A_KEY: f64 = 10.0;
 
 /// Whose database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +192,11 @@ impl Database {
         options.set_keep_log_file_num(10);
         // A family that is seldom written must not keep all of RocksDB's log files alive.
         options.set_max_total_wal_size(256 * 1024 * 1024);
+        // Most look-ups of an id are for one that is not there, and most of state for one that was not used lately.
+        let mut table = BlockBasedOptions::default();
+        table.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
+        table.set_bloom_filter(BLOOM_BITS_A_KEY, false);
+        options.set_block_based_table_factory(&table);
         let descriptors =
             Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), options.clone()));
         let locked = |error: rocksdb::Error| {

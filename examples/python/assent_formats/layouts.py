@@ -47,12 +47,6 @@ Anchors = Annotated[tuple[bytes, ...], list_of(long(10_000), 200_000, uint(4))]
 BaseHeaders = Annotated[tuple[bytes, ...], list_of(fixed(80), 2_016)]
 
 
-def check_codings(codings: tuple[Coding, ...]) -> None:
-    for coding in codings:
-        check_code(coding.system, 128)
-        check_code(coding.code, 64)
-
-
 def check_code(value: str, limit: int) -> None:
     """What a transaction may name as a code, or as the system of one."""
     if not 1 <= len(value.encode()) <= limit:
@@ -65,6 +59,10 @@ def check_code(value: str, limit: int) -> None:
 class Coding:
     system: Annotated[str, text(short(128))]
     code: Annotated[str, text(short(64))]
+
+    def check(self) -> None:
+        if not self.system or not self.code:
+            raise FormatError("a coding with a system and a code expected")
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,9 @@ class Obligation:
     def check(self) -> None:
         for purpose in self.purposes:
             check_code(purpose, 64)
-        check_codings((*self.classes, *self.labels))
+        for coding in (*self.classes, *self.labels):
+            check_code(coding.system, 128)
+            check_code(coding.code, 64)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Question:
 
     recipient: Hash
     custodian: Hash
-    purpose: Annotated[str, text(short(64))]
+    purpose: Annotated[str, text(short())]
     action: Annotated[int, uint(1, 1, 5)]
     classes: Annotated[tuple[Coding, ...], list_of(Coding, 8)]
     labels: Annotated[tuple[Coding, ...], list_of(Coding, 8)]
@@ -142,10 +142,8 @@ class Question:
     acting_person: Annotated[bytes | None, option_of(Hash)]
 
     def check(self) -> None:
-        check_code(self.purpose, 64)
         if not self.classes:
             raise FormatError("a question about at least one class expected")
-        check_codings((*self.classes, *self.labels))
 
 
 @layout(0x14)
@@ -509,11 +507,13 @@ class LogSlice:
     path: RangeProof
 
 
-def slice_of(least: int, most: int) -> Codec:
+def slice_of(most: int) -> Codec:
+    """A slice of at most so many leaves; that there are as many as it takes is left to the checks."""
+
     def read(reader: Reader) -> LogSlice:
         value = inner.read(reader)
-        if not least <= len(value.leaves) <= most:
-            raise FormatError(f"{least} to {most} leaves of a log expected, {len(value.leaves)} found")
+        if len(value.leaves) > most:
+            raise FormatError(f"at most {most} leaves of a log expected, {len(value.leaves)} found")
         return value
 
     inner = structure(LogSlice)
@@ -564,7 +564,7 @@ class ReceiptFile:
 class ShownAccess:
     """A leaf of an access log, and the decision that it commits to."""
 
-    slice: Annotated[LogSlice, slice_of(1, 1)]
+    slice: Annotated[LogSlice, slice_of(1)]
     decision: OutcomePart
 
 
@@ -577,7 +577,7 @@ class CitesNothing:
 class NoRequest:
     """All accesses in which the cited request could be; one that has its id and is none, opened."""
 
-    slice: Annotated[LogSlice, slice_of(0, 16_384)]
+    slice: Annotated[LogSlice, slice_of(4_096)]
     decision: Annotated[bytes | None, option_of(OutcomePart)]
 
 
@@ -601,7 +601,7 @@ class DecisionFile:
     access: ShownAccess
     detail: OutcomePart
     consents: OpenedRecord
-    around: Annotated[LogSlice | None, option_of(slice_of(1, 2))]
+    around: Annotated[LogSlice | None, option_of(slice_of(2))]
     active: Annotated[tuple[ActiveTerms, ...], list_of(ActiveTerms, 32)]
     account: Annotated[OpenedRecord | None, option_of(OpenedRecord)]
     cited: Annotated[CitesNothing | ShownAccess | NoRequest, CITED]

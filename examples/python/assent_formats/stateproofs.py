@@ -65,7 +65,7 @@ from .state import (
 )
 from .statetree import root_from_way
 from .terms import question_of, read_terms, scope_of, terms_hash
-from .transaction import RecordAccess, RequestAccess, TransactionBody
+from .transaction import Action, RecordAccess, RequestAccess, TransactionBody
 
 REQUESTS = (OutcomeKind.ACCESS_PERMITTED, OutcomeKind.ACCESS_DENIED)
 RECORDED = (OutcomeKind.ACCESS_COVERED, OutcomeKind.ACCESS_UNCOVERED)
@@ -92,8 +92,9 @@ class ProvenState:
 
     def facts(self) -> dict[str, object]:
         return {
-            "batch_number": self.header.number,
-            "batch_time_ms": self.header.time,
+            "as_of_batch": self.header.number,
+            "as_of_entries": self.end,
+            "as_of_time_ms": self.header.time,
             "checkpoint_size": self.checkpoint.size,
             "cosigned_by": names_of(self.checkpoint),
         }
@@ -143,10 +144,14 @@ def check_range(leaves: Sequence[bytes], start: int, path: Sequence[bytes], log:
     require_equal("log-root", "root of the log", log.root(), root)
 
 
-def check_accesses(part: LogSlice, log: merkle.Range) -> list[AccessLogLeaf]:
-    leaves = read_leaves(AccessLogLeaf, part.leaves)
+def check_slice(part: LogSlice, cls: Any, log: merkle.Range) -> list[Any]:
+    leaves = read_leaves(cls, part.leaves)
     check_range(part.leaves, part.start, part.path, log)
     return leaves
+
+
+def check_accesses(part: LogSlice, log: merkle.Range) -> list[AccessLogLeaf]:
+    return check_slice(part, AccessLogLeaf, log)
 
 
 def check_decision_leaf(leaf: AccessLogLeaf, decision: bytes) -> OutcomeLeaf:
@@ -229,7 +234,7 @@ def check_access(content: DecisionFile, state: ProvenState) -> tuple[merkle.Rang
 def check_decided_transaction(content: DecisionFile, judged: Judged, context: Context) -> TransactionBody | None:
     """The transaction, where it is there: it has to be for a record of access."""
     if content.transaction is None:
-        require("transaction", judged.outcome.kind in REQUESTS, "the transaction of a record of access expected")
+        require("decision", judged.outcome.kind in REQUESTS, "the transaction of a record of access expected")
         return None
     transaction = content.transaction
     body = check_transaction(transaction.body, transaction.authorizations, context.chain_id)
@@ -258,14 +263,14 @@ def check_active(content: DecisionFile, judged: Judged, state: ProvenState) -> l
     around = range(max(size - 1, 0), min(size + 1, log.size))
     found = content.around
     place = range(0) if found is None else range(found.start, found.start + len(found.leaves))
-    require("consent-log", place == around, f"leaves {list(around)} of the consent log expected, {list(place)} found")
+    same = place == around and (found is None) == (not around)
+    require("consent-log", same, f"leaves {list(around)} of the consent log expected, {list(place)} found")
     digest = active_digest(())
     if found is not None:
-        leaves = read_leaves(ConsentLogLeaf, found.leaves)
+        leaves: list[ConsentLogLeaf] = check_slice(found, ConsentLogLeaf, log)
         for index, leaf in zip(place, leaves):
             in_order = leaf.sequence < judged.leaf.sequence if index < size else leaf.sequence > judged.leaf.sequence
             require("consent-log", in_order, f"leaf {index} of the consent log is of sequence {leaf.sequence}")
-        check_range(found.leaves, found.start, found.path, log)
         if size > 0:
             digest = leaves[0].active_digest
     with check("state-record"):
@@ -364,9 +369,11 @@ def decision_finding(state: ProvenState, judged: Judged, detail: Detail, active:
             "time_ms": leaf.time,
             "subject": names.write_did(judged.subject),
             "recipient": recipient,
+            "action": Action(question.action).name.lower(),
+            "purpose": question.purpose,
             "outcome": judged.outcome.kind.name,
             "reason": detail.reason.name,
-            "active_consents": [consent.hex() for consent in active],
+            "consents": [consent.hex() for consent in active],
             **state.facts(),
         },
     )
@@ -423,7 +430,7 @@ def check_consent_file(content: ConsentFile, context: Context) -> Finding:
         ["That it is in force now: a state ends with its batch.", "Who stands behind an account id."],
         state.trusted(),
         {
-            "consent_id": content.consent.hex(),
+            "consent": content.consent.hex(),
             "consent_status": status,
             "moment": kind.name,
             "moment_value": moment,
@@ -451,7 +458,7 @@ def check_history_file(content: HistoryFile, context: Context) -> Finding:
     record = check_opened(content.log, kind, content.account, state)
     log = merkle.Range() if record is None else record.log
     items = content.items
-    check_indices(items, log)
+    check_indices(content, log)
     leaves = read_leaves(AccessLogLeaf if by_subject else ActorLogLeaf, [item.leaf for item in items])
     for before, after in zip(leaves, leaves[1:]):
         rises = before.sequence <= after.sequence and before.time <= after.time
@@ -463,27 +470,27 @@ def check_history_file(content: HistoryFile, context: Context) -> Finding:
     check_edges(content, [leaf.time for leaf in leaves], within, log)
     if items:
         check_range([item.leaf for item in items], items[0].index, content.path, log)
-    else:
-        require("log-root", not content.path, "no range proof of an empty log expected")
     listed = [check_item(item, leaf, content) for item, leaf in zip(items, leaves)]
     return history_finding(content, state, [one for one in listed if one is not None])
 
 
-def check_indices(items: Sequence[HistoryItem], log: merkle.Range) -> None:
-    require("history-gap", bool(items) == (log.size > 0), f"accesses of a log of {log.size} expected")
-    for before, after in zip(items, items[1:]):
-        message = f"access {before.index + 1} expected, {after.index} found"
-        require("history-gap", after.index <= before.index + 1, message)
-        require("history-duplicate", after.index != before.index, message)
-        require("history-order", after.index > before.index, message)
+def check_indices(content: HistoryFile, log: merkle.Range) -> None:
+    items, empty = content.items, log.size == 0
+    require("history-gap", bool(items) != empty, f"accesses of a log of {log.size} expected, {len(items)} found")
+    require("history-gap", not (empty and content.path), "no range proof of an empty log expected")
+    indices = [item.index for item in items]
+    for name, wrong in (("order", int.__gt__), ("duplicate", int.__eq__), ("gap", lambda a, b: b > a + 1)):
+        for before, after in zip(indices, indices[1:]):
+            require(f"history-{name}", not wrong(before, after), f"access {before + 1} expected, {after} found")
 
 
 def check_edges(content: HistoryFile, times: list[int], within: list[bool], log: merkle.Range) -> None:
     """That there is nothing more within the period on either side."""
     if not times:
         return
+    # An index past the end is no gap: the range proof does not hold.
     begins = content.items[0].index == 0 or times[0] < content.start
-    ends = content.items[-1].index == log.size - 1 or times[-1] >= content.end
+    ends = content.items[-1].index >= log.size - 1 or times[-1] >= content.end
     if len(times) == 2 and not any(within):
         begins, ends = times[0] < content.start, times[1] >= content.end
     require("history-gap", begins, f"accesses from the first on, or from before the period, expected from {times[0]}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import layouts
 from .codec import U64_MAX, Codec, FormatError, Reader, list_of, option_of, read_all, sha256, short, text, uint
-from .layouts import Question, check_code, check_codings
+from .layouts import Question
 from .policy import read_codings, read_period
 from .transaction import AccessScope, Actor, ActorRole, Coding, ConsentTerms, Period, Provision
 
@@ -24,37 +24,27 @@ def message_codings(codings: Sequence[layouts.Coding]) -> tuple[Coding, ...]:
     return tuple(Coding(coding.system, coding.code) for coding in codings)
 
 
-def read_checked_codings(reader: Reader) -> tuple[Coding, ...]:
-    found = CODING_LIST.read(reader)
-    check_codings(found)
-    return message_codings(found)
-
-
-def read_purposes(reader: Reader) -> tuple[str, ...]:
-    found = PURPOSE_LIST.read(reader)
-    for purpose in found:
-        check_code(purpose, 64)
-    return found
-
-
 def read_actor(reader: Reader) -> Actor:
     return Actor(ROLE.read(reader), reader.take(32))
 
 
 EFFECT, ROLE = uint(1, 1, 2), uint(1, ActorRole.RECIPIENT, ActorRole.CUSTODIAN)
 OPTION_OF_PERIOD = option_of(layouts.Period)
-CODING_LIST, PURPOSE_LIST = list_of(layouts.Coding, 8), list_of(text(short(64)), 16)
+CODING_LIST = list_of(layouts.Coding, 8)
 PERIOD = Codec(
     lambda reader: message_period(OPTION_OF_PERIOD.read(reader)),
     lambda period: OPTION_OF_PERIOD.write(read_period(period)),
 )
-CODINGS = Codec(read_checked_codings, lambda codings: CODING_LIST.write(read_codings(codings)))
+CODINGS = Codec(
+    lambda reader: message_codings(CODING_LIST.read(reader)),
+    lambda codings: CODING_LIST.write(read_codings(codings)),
+)
 # The fields of a provision, but for the provisions inside it.
 FIELDS: tuple[tuple[str, Codec], ...] = (
     ("effect", EFFECT),
     ("period", PERIOD),
     ("actors", list_of(Codec(read_actor, lambda actor: ROLE.write(actor.role) + actor.account), 16)),
-    ("purposes", Codec(read_purposes, PURPOSE_LIST.write)),
+    ("purposes", list_of(text(short()), 16)),
     ("actions", list_of(uint(1, 1, 5), 5)),
     ("classes", CODINGS),
     ("labels", CODINGS),

@@ -30,7 +30,7 @@ pub const MAGIC: &[u8] = b"assent-decision\n";
 pub const MAX_DECISION_FILE_BYTES: usize = 8 * 1024 * 1024;
 /// Accesses to one subject's data within the validity window that are shown to prove that none is the request that a record
 /// cites. More would be no file that a person handles.
-pub const MAX_WINDOW: usize = 16_384;
+pub const MAX_WINDOW: usize = 4_096;
 /// Bytes of one outcome leaf or detail that is read.
 const MAX_LEAF_BYTES: usize = 1 << 20;
 
