@@ -30,7 +30,8 @@ from assent_formats.verify import Report, check_outcome_form, verify
 sys.path.append(os.path.join(sys.prefix, "generated"))
 try:
     import grpc
-    from assent.v1 import prover_pb2, prover_pb2_grpc, sequencer_pb2, sequencer_pb2_grpc, transaction_pb2 as pb
+    from assent.v1 import prover_pb2, prover_pb2_grpc, sequencer_pb2, sequencer_pb2_grpc
+    from assent.v1 import transaction_pb2 as pb
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 except ImportError as error:
     raise ImportError(f"{error}: run setup.sh, then this program with the Python of the environment it made") from error

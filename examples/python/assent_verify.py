@@ -102,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
 
+    if given.require > len(given.validator):
+        parser.error(f"--require {given.require} with {len(given.validator)} keys given by --validator")
     pins = Pins(given.chain, given.base_block, given.least_work, tuple(given.validator), given.require)
     answer: dict[str, object]
     try:

@@ -18,8 +18,8 @@ from typing import Any
 from unittest import mock
 
 import forge as forging
-from assent_formats import execution, files, layouts, merkle, names, note, state
-from assent_formats.codec import U64_MAX, FormatError, Reader, decode, encode, sha256
+from assent_formats import execution, files, layouts, merkle, note, state
+from assent_formats.codec import U64_MAX, decode, encode, sha256
 from assent_formats.execution import Executed, Ledger
 from assent_formats.layouts import (
     ActiveTerms,
@@ -54,7 +54,6 @@ from forge_evidence import (
     CHAIN,
     CLINIC,
     GRANT,
-    GRANT_TERMS,
     MANIFEST,
     MANIFEST_BYTES,
     NOBODY,
@@ -78,8 +77,10 @@ WEEK = MANIFEST.max_validity_ms
 PSY = coding(SENSITIVITY, "PSY")
 
 
-def request(sender: bytes, salt: int, *subjects: bytes, expires: int = CREATED + HOUR_MS, **what: str) -> LoggedTransaction:
-    asked = *((1, account(subject)) for subject in subjects), (2, scope(**what))
+def request(
+    sender: bytes, salt: int, *subjects: bytes, expires: int = CREATED + HOUR_MS, purpose: str = "TREAT"
+) -> LoggedTransaction:
+    asked = *((1, account(subject)) for subject in subjects), (2, scope(purpose=purpose))
     return transaction(sender, (19, message(*asked)), salt, expires)
 
 
@@ -119,7 +120,7 @@ STORY: tuple[tuple[tuple[int, tuple[LoggedTransaction, ...]], ...], ...] = (
     ),
     (
         (CREATED + 4_000, (DEFAULT_PERMIT, ASK_TWO, request(CLINIC, 49, PATIENT, purpose="HRESCH"))),
-        (CREATED + 4_000, (access(id_of(ASK_TWO), 50), access(id_of(ASK_TWO), 51, (6, message((1, 5), (2, 9)))))),
+        (CREATED + 4_000, (access(id_of(ASK_TWO), 50), access(id_of(ASK_TWO), 51, purpose="ETREAT"))),
     ),
     (
         (DAY, (access(id_of(ASK_TWO), 52, expires=DAY + HOUR_MS),)),
@@ -327,9 +328,7 @@ class Maker:
         # One more on each side, where there is one.
         low = max(sum(time < start for time in times) - 1, 0)
         high = min(sum(time < end for time in times) + 1, len(log))
-        items = tuple(
-            self.item(index, log[index], whose, start <= times[index] < end) for index in range(low, high)
-        )
+        items = tuple(self.item(index, log[index], whose, start <= times[index] < end) for index in range(low, high))
         path = self.slice(log, low, high).path if items else ()
         opened_log = self.ledger.states[batch].opened(kind, id)
         made = HistoryFile(MANIFEST_BYTES, self.state_root(batch), whose, id, start, end, opened_log, items, path)
@@ -347,6 +346,7 @@ MAGICS = {
     HistoryFile: files.HISTORY_MAGIC,
 }
 Content = DecisionFile | ConsentFile | HistoryFile
+WrongCase = tuple[str, Any, str]  # a name, a file, and what is to be found
 
 
 def write(content: Content) -> bytes:
@@ -359,7 +359,7 @@ def number_of(subject: bytes, transaction_id: bytes) -> int:
     return [decode(AccessLogLeaf, leaf).transaction_id for leaf in log].index(transaction_id)
 
 
-def sound_decisions() -> Iterator[tuple[str, DecisionFile]]:
+def sound_decisions() -> Iterator[tuple[str, Content]]:
     for number, id in enumerate(ACCOUNTS):
         for batch in BATCHES:
             for index in range(len(MAKE.log(Kind.SUBJECT_ACCESSES, id, batch))):
@@ -378,7 +378,7 @@ def is_reached(kind: MomentKind, moment: int, batch: int) -> bool:
     return kind == MomentKind.END_OF_STATE or moment < (kept.time if kind == MomentKind.TIME else kept.end)
 
 
-def consents() -> Iterator[tuple[str, ConsentFile, str]]:
+def consents() -> Iterator[WrongCase]:
     for number, id in enumerate((id_of(GRANT), id_of(DEFAULT_PERMIT), b"\x77" * 32)):
         for batch in BATCHES:
             for kind, moment in MOMENTS:
@@ -395,11 +395,13 @@ PERIODS = tuple(
 )
 
 
-def sound_histories() -> Iterator[tuple[str, HistoryFile]]:
+def sound_histories() -> Iterator[tuple[str, Content]]:
     for number, id in enumerate(ACCOUNTS):
         for whose in Whose:
             for batch in BATCHES:
-                for start, end in PERIODS if (number, batch) in ((0, 3), (1, 3), (2, 1)) else PERIODS[:1] + PERIODS[-1:]:
+                for start, end in (
+                    PERIODS if (number, batch) in ((0, 3), (1, 3), (2, 1)) else PERIODS[:1] + PERIODS[-1:]
+                ):
                     name = f"history-{whose.name.lower()}-{number}-{batch}-{start}-{end}"
                     yield name, MAKE.history_of(whose, id, start, end, batch)
 
@@ -414,7 +416,7 @@ def edited(cls: Any, data: bytes, **changes: Any) -> bytes:
     return encode(replace(decode(cls, data), **changes))
 
 
-def states(good: Content) -> Iterator[tuple[str, Content, str]]:
+def states(good: Content) -> Iterator[WrongCase]:
     """What is the same for all three: the batch, its record, the checkpoint and the cosignatures."""
 
     def made(**changes: Any) -> Content:
@@ -473,13 +475,14 @@ def of_slice(good: LogSlice) -> Iterator[tuple[str, LogSlice, str]]:
     yield "path-shorter", replace(good, path=good.path[:-1]), "log-root"
 
 
-def wrong_decisions() -> Iterator[tuple[str, DecisionFile, str]]:
+def wrong_decisions() -> Iterator[WrongCase]:
     ask = number_of(SUBJECT, id_of(ASK_TWO))
     good = MAKE.decision(SUBJECT, ask)
     yield from states(good)
     for part in ("accesses", "consents"):
         for name, changed, expect in of_opened(getattr(good, part)):
-            yield f"{part}-{name}", replace(good, **{part: changed}), expect
+            edit: dict[str, Any] = {part: changed}
+            yield f"{part}-{name}", replace(good, **edit), expect
     for name, slice, expect in of_slice(good.access.slice):
         yield f"access-{name}", replace(good, access=replace(good.access, slice=slice)), expect
     assert good.around is not None
@@ -493,7 +496,11 @@ def wrong_decisions() -> Iterator[tuple[str, DecisionFile, str]]:
     yield "access-elsewhere", access_with(slice=replace(good.access.slice, start=ask + 1)), "log-root"
     yield "access-past-the-end", access_with(slice=replace(good.access.slice, start=U64_MAX)), "log-root"
     yield "access-empty", access_with(slice=replace(good.access.slice, leaves=())), "log-root"
-    yield "access-twice", access_with(slice=replace(good.access.slice, leaves=good.access.slice.leaves * 2)), "unreadable"
+    yield (
+        "access-twice",
+        access_with(slice=replace(good.access.slice, leaves=good.access.slice.leaves * 2)),
+        "unreadable",
+    )
     yield "decision-of-another", access_with(decision=other.access.decision), "decision-leaf"
     yield "decision-unreadable", access_with(decision=b""), "outcome-leaf"
     for name, change in (
@@ -501,15 +508,27 @@ def wrong_decisions() -> Iterator[tuple[str, DecisionFile, str]]:
         ("permit", {"permit_until": U64_MAX}),
         ("obligations", {"obligations": (layouts.Obligation((), (), (), None),)}),
     ):
-        yield f"decision-{name}", access_with(decision=edited(OutcomeLeaf, good.access.decision, **change)), "decision-leaf"
+        yield (
+            f"decision-{name}",
+            access_with(decision=edited(OutcomeLeaf, good.access.decision, **change)),
+            "decision-leaf",
+        )
     yield "access-of-another", replace(good, access=other.access), "transaction-id"
     elsewhere = MAKE.decision(ACCOUNTS[3], 0)
     yield "access-of-another-subject", replace(good, access=elsewhere.access), "state-key"
     yield "accesses-of-another-subject", replace(good, accesses=elsewhere.accesses), "state-key"
     yield "consents-of-another-subject", replace(good, consents=elsewhere.consents), "state-key"
     before = LEDGER.states[2]
-    yield "accesses-of-an-earlier-state", replace(good, accesses=before.opened(Kind.SUBJECT_ACCESSES, SUBJECT)), "state-proof"
-    yield "consents-of-an-earlier-state", replace(good, consents=before.opened(Kind.SUBJECT_CONSENTS, SUBJECT)), "state-proof"
+    yield (
+        "accesses-of-an-earlier-state",
+        replace(good, accesses=before.opened(Kind.SUBJECT_ACCESSES, SUBJECT)),
+        "state-proof",
+    )
+    yield (
+        "consents-of-an-earlier-state",
+        replace(good, consents=before.opened(Kind.SUBJECT_CONSENTS, SUBJECT)),
+        "state-proof",
+    )
 
     logged = good.transaction
     assert logged is not None
@@ -551,7 +570,11 @@ def wrong_decisions() -> Iterator[tuple[str, DecisionFile, str]]:
     yield "account-not-asked-for", replace(good, account=account_record), "decision"
     yield "detail-unreadable", replace(good, detail=good.detail + b"\0"), "detail"
     yield "detail-of-another", replace(good, detail=other.detail), "detail"
-    yield "request-that-cites", replace(good, cited=MAKE.shown(MAKE.log(Kind.SUBJECT_ACCESSES, SUBJECT, -1), 0)), "cited-request"
+    yield (
+        "request-that-cites",
+        replace(good, cited=MAKE.shown(MAKE.log(Kind.SUBJECT_ACCESSES, SUBJECT, -1), 0)),
+        "cited-request",
+    )
 
     # Nobody had consented to anything.
     for place in (3, 4):
@@ -570,11 +593,19 @@ def wrong_decisions() -> Iterator[tuple[str, DecisionFile, str]]:
     # What is absent was never there.
     nobody = MAKE.decision(ACCOUNTS[4], 0, 1)
     assert nobody.account is not None
-    yield "absent-sibling-less", replace(nobody, account=replace(nobody.account, siblings=nobody.account.siblings[:-1])), "state-proof"
-    yield "absent-empty-sibling", replace(nobody, account=replace(nobody.account, siblings=(*nobody.account.siblings, None))), "state-proof"
+    yield (
+        "absent-sibling-less",
+        replace(nobody, account=replace(nobody.account, siblings=nobody.account.siblings[:-1])),
+        "state-proof",
+    )
+    yield (
+        "absent-empty-sibling",
+        replace(nobody, account=replace(nobody.account, siblings=(*nobody.account.siblings, None))),
+        "state-proof",
+    )
 
 
-def wrong_citations() -> Iterator[tuple[str, DecisionFile, str]]:
+def wrong_citations() -> Iterator[WrongCase]:
     log = MAKE.log(Kind.SUBJECT_ACCESSES, SUBJECT, -1)
     leaves = [decode(AccessLogLeaf, leaf) for leaf in log]
     place = number_of(SUBJECT, id_of(RECORD))
@@ -590,8 +621,16 @@ def wrong_citations() -> Iterator[tuple[str, DecisionFile, str]]:
     yield "hidden-with-decision", replace(good, cited=hidden(place, 0, asked.decision)), "cited-request"
     yield "hidden-by-a-start", replace(good, cited=hidden(place, 3)), "cited-request"
     yield "hidden-by-an-end", replace(good, cited=hidden(place - 1)), "cited-request"
-    yield "another-request", replace(good, cited=MAKE.shown(log, number_of(SUBJECT, id_of(ASK_DENIED)))), "cited-request"
-    yield "a-request-of-another", replace(good, cited=MAKE.shown(log, number_of(SUBJECT, id_of(ASK_OTHER)))), "cited-request"
+    yield (
+        "another-request",
+        replace(good, cited=MAKE.shown(log, number_of(SUBJECT, id_of(ASK_DENIED)))),
+        "cited-request",
+    )
+    yield (
+        "a-request-of-another",
+        replace(good, cited=MAKE.shown(log, number_of(SUBJECT, id_of(ASK_OTHER)))),
+        "cited-request",
+    )
     yield "a-record", replace(good, cited=MAKE.shown(log, place)), "cited-request"
     for name, slice, expect in of_slice(asked.slice):
         yield f"request-{name}", replace(good, cited=replace(asked, slice=slice)), expect
@@ -615,7 +654,11 @@ def wrong_citations() -> Iterator[tuple[str, DecisionFile, str]]:
     foreign = MAKE.decision(SUBJECT, place + 2)  # it cites another's request
     assert isinstance(foreign.cited, NoRequest)
     yield "foreign-decision-left-out", replace(foreign, cited=replace(foreign.cited, decision=None)), "cited-request"
-    yield "foreign-decision-changed", replace(foreign, cited=replace(foreign.cited, decision=asked.decision)), "decision-leaf"
+    yield (
+        "foreign-decision-changed",
+        replace(foreign, cited=replace(foreign.cited, decision=asked.decision)),
+        "decision-leaf",
+    )
 
     last = len(log) - 1
     on_the_edge, after_it = MAKE.decision(SUBJECT, last - 1), MAKE.decision(SUBJECT, last)
@@ -638,7 +681,7 @@ def with_state(make: Callable[[Kept], dict[bytes, tuple[bytes, bytes]]]) -> Make
     return Maker(ledger, [*ledger.history[:-1], execution.batch_record(header, kept.tree.root())])
 
 
-def wrong_states() -> Iterator[tuple[str, Content, str]]:
+def wrong_states() -> Iterator[WrongCase]:
     """States that do not follow: the prover is believed, but for what the file itself shows."""
 
     def changed(kind: Kind, id: bytes, change: Callable[[bytes], bytes]) -> Maker:
@@ -662,7 +705,9 @@ def wrong_states() -> Iterator[tuple[str, Content, str]]:
     yield "consents-unreadable", of(changed(Kind.SUBJECT_CONSENTS, SUBJECT, lambda record: record[:-1])), "state-record"
     peaks = changed(Kind.SUBJECT_ACCESSES, SUBJECT, lambda record: record[:9] + b"\xff" + record[10:])
     yield "accesses-without-peaks", of(peaks), "state-record"
-    fewer = with_state(lambda kept: {state.state_key(Kind.SUBJECT_CONSENTS, SUBJECT): (bytes(32), encode(state.SubjectConsents()))})
+    fewer = with_state(
+        lambda kept: {state.state_key(Kind.SUBJECT_CONSENTS, SUBJECT): (bytes(32), encode(state.SubjectConsents()))}
+    )
     yield "consents-forgotten", of(fewer), "consent-log"
     grant = id_of(GRANT)
     for name, change in (
@@ -672,10 +717,14 @@ def wrong_states() -> Iterator[tuple[str, Content, str]]:
         maker = changed(Kind.CONSENT, grant, change)
         opened_record = maker.ledger.states[-1].opened(Kind.CONSENT, grant)
         file = MAKE.consent(grant, MomentKind.END_OF_STATE, 0)
-        yield f"consent-{name}", replace(file, state=maker.state_root(len(BATCHES) - 1), record=opened_record), "state-record"
+        yield (
+            f"consent-{name}",
+            replace(file, state=maker.state_root(len(BATCHES) - 1), record=opened_record),
+            "state-record",
+        )
 
 
-def wrong_executions() -> Iterator[tuple[str, DecisionFile, str]]:
+def wrong_executions() -> Iterator[WrongCase]:
     """Decisions that were wrong: the ledger was executed by other rules."""
 
     def made(**patches: Any) -> Maker:
@@ -729,7 +778,7 @@ def wrong_executions() -> Iterator[tuple[str, DecisionFile, str]]:
     yield "other-reason-of-record", made(cannot_rely=never).decision(SUBJECT, beyond, 2), "wrong-decision"
 
 
-def wrong_consents() -> Iterator[tuple[str, ConsentFile, str]]:
+def wrong_consents() -> Iterator[WrongCase]:
     grant = id_of(GRANT)
     good = MAKE.consent(grant, MomentKind.END_OF_STATE, 0)
     yield from states(good)
@@ -746,7 +795,7 @@ def wrong_consents() -> Iterator[tuple[str, ConsentFile, str]]:
     yield "last-sequence", replace(good, moment_kind=MomentKind.SEQUENCE, moment=U64_MAX), "moment-not-reached"
 
 
-def wrong_histories() -> Iterator[tuple[str, HistoryFile, str]]:
+def wrong_histories() -> Iterator[WrongCase]:
     good = MAKE.history_of(Whose.SUBJECT, SUBJECT)
     yield from states(good)
     for name, changed, expect in of_opened(good.log):
@@ -836,14 +885,22 @@ def wrong_histories() -> Iterator[tuple[str, HistoryFile, str]]:
     yield "nothing-and-two-before", of_nothing(place - 1, place + 1), "history-gap"
     yield "nothing-and-two-after", of_nothing(place + 1, place + 3), "history-gap"
     yield "nothing-and-three", of_nothing(place - 1, place + 2), "period"
-    early = replace(nothing, start=0, end=CREATED)
+    before_all = replace(nothing, start=0, end=CREATED)
     for low, high, expect in ((0, 1, VERIFIED), (0, 2, "history-gap"), (1, 2, "history-gap")):
-        found = of_nothing(low, high)
-        yield f"nothing-early-{low}-{high}", replace(early, items=found.items, path=found.path), expect
+        edge = of_nothing(low, high)
+        yield f"nothing-early-{low}-{high}", replace(before_all, items=edge.items, path=edge.path), expect
     late_period = replace(nothing, start=LATER, end=U64_MAX)
-    for low, high, expect in ((count - 1, count, VERIFIED), (count - 2, count, "history-gap"), (count - 2, count - 1, "history-gap")):
-        found = of_nothing(low, high)
-        yield f"nothing-late-{count - low}-{count - high}", replace(late_period, items=found.items, path=found.path), expect
+    for low, high, expect in (
+        (count - 1, count, VERIFIED),
+        (count - 2, count, "history-gap"),
+        (count - 2, count - 1, "history-gap"),
+    ):
+        edge = of_nothing(low, high)
+        yield (
+            f"nothing-late-{count - low}-{count - high}",
+            replace(late_period, items=edge.items, path=edge.path),
+            expect,
+        )
 
     recipient = MAKE.history_of(Whose.RECIPIENT, ACCOUNTS[1])
     first = recipient.items[0]
@@ -852,7 +909,10 @@ def wrong_histories() -> Iterator[tuple[str, HistoryFile, str]]:
     yield "recipient-as-subject", replace(recipient, whose=Whose.SUBJECT), "state-key"
 
     # A log into which the prover took what is not the account's.
-    for whose, id, kind in ((Whose.SUBJECT, SUBJECT, Kind.SUBJECT_ACCESSES), (Whose.RECIPIENT, ACCOUNTS[2], Kind.ACTOR)):
+    for whose, id, kind in (
+        (Whose.SUBJECT, SUBJECT, Kind.SUBJECT_ACCESSES),
+        (Whose.RECIPIENT, ACCOUNTS[2], Kind.ACTOR),
+    ):
         other = MAKE.history_of(whose, ACCOUNTS[3] if whose == Whose.SUBJECT else ACCOUNTS[1])
         key = state.state_key(kind, id)
         taken = other.log.terminal
@@ -878,7 +938,11 @@ def cosigned() -> Iterator[Case]:
                 for wanted in range(3):
                     enough = len(set(by) & set(named)) >= wanted
                     pins = {**chain, "validators": [spelled[n] for n in named], "require": wanted}
-                    name = f"cosigned-{kind}-by-{by}-of-{named}-{wanted}".replace("(", "").replace(")", "").replace(", ", "-")
+                    name = (
+                        f"cosigned-{kind}-by-{by}-of-{named}-{wanted}".replace("(", "")
+                        .replace(")", "")
+                        .replace(", ", "-")
+                    )
                     yield Case(name.replace(",", ""), file, VERIFIED if enough else "cosignatures", pins)
     text = consent.state.checkpoint
     signed = text.split("\n\n")[0] + "\n"
@@ -910,8 +974,9 @@ def cosigned() -> Iterator[Case]:
 
 
 def cases() -> Iterator[Case]:
-    for name, content in (*sound_decisions(), *sound_histories()):
-        yield Case(name, write(content), VERIFIED)
+    for sound in (sound_decisions, sound_histories):
+        for name, content in sound():
+            yield Case(name, write(content), VERIFIED)
     for name, file, expect in consents():
         yield Case(name, write(file), expect)
     wrong: tuple[tuple[str, Callable[[], Iterator[tuple[str, Any, str]]]], ...] = (

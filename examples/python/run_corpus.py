@@ -2,7 +2,8 @@
 """Runs the verifier over a folder of proof files and compares with what its index.json expects.
 
 The index is a list of {"file": name, "chain": hex or null, "base_block": hex or null (as Bitcoin Core prints
-it), "least_work": hex or null, "validators": list of keys or null, "require": number or null, "expect": "verified", "not-pinned", "unreadable" or the name of a check}.
+it), "least_work": hex or null, "validators": list of keys or null, "require": number or null, "expect": "verified",
+"not-pinned", "unreadable" or the name of a check}.
 """
 
 from __future__ import annotations

@@ -24,11 +24,26 @@ from unittest import mock
 import assent_verify
 import forge as forging
 import forge_evidence
+import forge_state
 import replay
 import run_corpus
-from assent_formats import base, ed25519, execution, files, layouts, merkle, names, note, ruleset, transaction
+from assent_formats import (
+    base,
+    ed25519,
+    execution,
+    files,
+    layouts,
+    merkle,
+    names,
+    note,
+    ruleset,
+    state,
+    statetree,
+    terms,
+    transaction,
+)
 from assent_formats.checks import RULESETS, CheckError, Pins, ReadError
-from assent_formats.codec import FormatError, decode, encode, layout_hash, sha256, tagged_hash
+from assent_formats.codec import FormatError, decode, encode, layout_hash, read_all, sha256, structure, tagged_hash
 from assent_formats.layouts import (
     BatchHeader,
     BatchRecord,
@@ -226,12 +241,113 @@ class MerkleTests(unittest.TestCase):
         with self.assertRaises(FormatError):
             merkle.check_consistency(2, bytes(32), 1, bytes(32), [])
 
+    def test_range_proofs(self) -> None:
+        for size in range(1, 14):
+            hashes = [merkle.leaf_hash(bytes([n])) for n in range(size)]
+            root = merkle.root(hashes)
+            for start in range(size):
+                for end in range(start + 1, size + 1):
+                    path = merkle.range_proof(hashes, start, end)
+                    self.assertEqual(merkle.root_from_range(hashes[start:end], start, size, path), root)
+                    wrong = [[*path, bytes(32)], path[:-1]] if path else [[bytes(32)]]
+                    for steps in wrong:
+                        with self.assertRaises(FormatError):
+                            merkle.root_from_range(hashes[start:end], start, size, steps)
+        for start, end in ((0, 0), (3, 3), (0, 4), (3, 4), (U64_MAX, U64_MAX + 1)):
+            with self.assertRaises(FormatError):
+                merkle.root_from_range([bytes(32)] * (end - start), start, 3, [])
+        # As large as a size can be.
+        path = [bytes(32)] * 64
+        merkle.root_from_range([bytes(32)], 2**63, U64_MAX, path)
+
     def test_ranges(self) -> None:
         found = merkle.Range()
         for size in range(20):
             self.assertEqual((found.size, len(found.peaks)), (size, size.bit_count()))
             self.assertEqual(found.root(), merkle.root_of([bytes([n]) for n in range(size)]))
             found = found.append(bytes([size]))
+
+
+class StateTreeTests(unittest.TestCase):
+    """Against the rules of the text, applied to all keys at once."""
+
+    def root(self, pairs: dict[bytes, bytes], depth: int = 0) -> bytes | None:
+        if not pairs:
+            return None
+        if len(pairs) == 1 and depth >= 48:
+            ((key, value),) = pairs.items()
+            return sha256(b"\2", key, value)
+        sides: tuple[dict[bytes, bytes], ...] = ({}, {})
+        for key, value in pairs.items():
+            sides[int.from_bytes(key, "big") >> 255 - depth & 1][key] = value
+        left, right = (self.root(side, depth + 1) for side in sides)
+        if left is None or right is None:
+            return sha256(b"\4", bytes([left is None]), left or right or b"")
+        return sha256(b"\3", left, right)
+
+    @staticmethod
+    def keys() -> list[bytes]:
+        """Some that part at once, some that share many bits."""
+        found = [sha256(bytes([n])) for n in range(12)]
+        for bits in (1, 7, 8, 46, 47, 48, 49, 100, 254, 255):
+            number = int.from_bytes(found[0], "big") ^ 1 << 255 - bits
+            found.append(number.to_bytes(32, "big"))
+        return found
+
+    def test_roots_and_ways(self) -> None:
+        tree = statetree.StateTree()
+        pairs: dict[bytes, bytes] = {}
+        self.assertEqual(tree.root(), bytes(32))
+        keys = self.keys()
+        self.prove(tree, pairs, keys)
+        for number, key in enumerate(keys[::-1] + keys[::3]):
+            value = sha256(b"value", bytes([number]))
+            before, tree = tree, tree.put(key, value)
+            self.assertNotEqual(before.root(), tree.root())
+            pairs[key] = value
+            self.assertEqual(tree.root(), self.root(pairs))
+            self.prove(tree, pairs, keys)
+
+    def prove(self, tree: statetree.StateTree, pairs: dict[bytes, bytes], keys: list[bytes]) -> None:
+        for key in keys:
+            siblings, leaf = tree.way(key)
+            present = layouts.Present(bytes(32), b"")
+            terminal: layouts.Terminal = layouts.NothingThere()
+            if key in pairs:
+                terminal = present
+            elif leaf is not None:
+                terminal = layouts.AnotherKey(leaf.key_hash, leaf.value_hash)
+
+            def root(given: layouts.Terminal, way: Any = siblings, value: bytes = pairs.get(key, b"")) -> bytes | None:
+                try:
+                    return statetree.root_from_way(key, way, given, value)
+                except FormatError:
+                    return None
+
+            self.assertEqual(root(terminal), tree.root())
+            if terminal != present:
+                self.assertNotEqual(root(present, value=bytes(32)), tree.root())
+            else:
+                self.assertNotEqual(root(layouts.NothingThere()), tree.root())
+                # The key itself does not show that it is absent.
+                self.assertIsNone(root(layouts.AnotherKey(key, pairs[key])))
+            self.assertNotEqual(root(terminal, (*siblings, None)), tree.root())
+            if siblings:
+                self.assertNotEqual(root(terminal, siblings[:-1]), tree.root())
+
+    def test_opened_records_have_one_encoding(self) -> None:
+        codec = structure(layouts.OpenedRecord)
+        for siblings in ((), (None,), (bytes(32),), (None, bytes(32)) * 7, (bytes(32),) * 256):
+            record = layouts.OpenedRecord(bytes(33), siblings, layouts.NothingThere())
+            data = codec.write(record)
+            self.assertEqual(read_all(codec, data), record)
+            for wrong in (data + b"\0", data[:-1], data[:-1] + b"\0", data[:-1] + b"\4"):
+                with self.assertRaises(FormatError):
+                    read_all(codec, wrong)
+        with self.assertRaises(FormatError):
+            read_all(codec, bytes(33) + b"\0\1" + b"\x40" + b"\2")  # a bit beyond the depth
+        with self.assertRaises(FormatError):
+            read_all(codec, bytes(33) + b"\1\1" + bytes(33) + b"\2")
 
 
 class Bech32mTests(unittest.TestCase):
@@ -342,7 +458,7 @@ class WorkedExample(unittest.TestCase):
         salt = tagged_hash(0x2B, b"\xa0" * 32, b"\x02", transaction_id, b"\0\0")
         detail = Detail(salt, 0, layouts.Reason.NO_DECISION, 1, None, ())
         self.same("detail0", encode(detail))
-        leaf = OutcomeLeaf(OutcomeKind.ACCOUNT_OPENED, account, 0, (), layout_hash(detail))
+        leaf = OutcomeLeaf(OutcomeKind.ACCOUNT_OPENED, account, None, 0, (), layout_hash(detail))
         self.same("outcome_leaf0", encode(leaf))
         entry = Entry(
             0,
@@ -382,7 +498,10 @@ class WorkedExample(unittest.TestCase):
         self.same("header", encode(header))
         self.same("header_hash", layout_hash(header))
         self.same("header_signature", forging.sign(sequencer, layout_hash(header)))
-        record = BatchRecord(layout_hash(header), bytes(32), 0)
+        # The root of the state, too, is of all that the batch wrote.
+        state_root = self.bytes_of("state_root")
+        self.same("state_root", state_root)
+        record = BatchRecord(layout_hash(header), state_root, layouts.STATE_TREE)
         self.same("record", encode(record))
         root = merkle.leaf_hash(encode(record))
         self.same("record_leaf_hash", root)
@@ -534,6 +653,26 @@ class GoldenLedger(unittest.TestCase):
             refusal = decode(Refusal, bytes.fromhex(lines[f"refusal.{reason.name}"]))
             self.assertEqual(refusal.reason, reason)
             self.assertEqual(layout_hash(refusal).hex(), lines[f"refusal_hash.{reason.name}"])
+
+    def test_records(self) -> None:
+        lines = golden("records.txt")
+        kinds = {
+            "consent_in_force": state.Kind.CONSENT,
+            "consent_revoked": state.Kind.CONSENT,
+            "account": state.Kind.ACCOUNT,
+            "subject_consents": state.Kind.SUBJECT_CONSENTS,
+            "subject_accesses": state.Kind.SUBJECT_ACCESSES,
+            "actor": state.Kind.ACTOR,
+            "revocation_code": state.Kind.REVOCATION_CODE,
+        }
+        for name, kind in kinds.items():
+            data = bytes.fromhex(lines[f"record.{name}"])
+            self.assertEqual(encode(decode(state.RECORDS[kind], data)), data, name)
+            for wrong in (data + b"\0", data[:-1]):
+                with self.assertRaises(FormatError, msg=name):
+                    decode(state.RECORDS[kind], wrong)
+        encoded = bytes.fromhex(golden("outcomes.txt")["terms"])
+        self.assertEqual(terms.encode_terms(terms.read_terms(encoded)), encoded)
 
     def test_ids(self) -> None:
         lines = golden("ids.txt")
@@ -864,6 +1003,33 @@ class BundleTests(unittest.TestCase):
         self.fails("outcome-leaf", obliged(Obligation((), (), (), layouts.Period(2, 2))))
         self.fails("outcome-leaf", obliged(*[Obligation((), (), (), None)] * 33))
         self.fails("outcome-form", first(object=bytes(32)))
+        question = forging.QUESTION
+        self.fails("outcome-form", first(question=None))
+        other_scopes: tuple[dict[str, Any], ...] = (
+            {"recipient": bytes(32)},
+            {"custodian": bytes(32)},
+            {"purpose": "HRESCH"},
+            {"action": 3},
+            {"classes": question.classes * 2},
+            {"labels": (label,)},
+            {"data_period": layouts.Period(0, U64_MAX)},
+            {"acting_person": bytes(32)},
+        )
+        for change in other_scopes:
+            self.fails("outcome-form", first(question=replace(question, **change)))
+        for act in (OPENED, GRANTED, REVOKED, REVOKED_BY_CODE):
+            asked = forge(act, leaves=lambda leaves: (replace(leaves[0], question=question),))
+            self.fails("outcome-form", asked)
+        no_scopes: tuple[dict[str, Any], ...] = (
+            {"action": 0},
+            {"action": 6},
+            {"classes": ()},
+            {"classes": (label,) * 9},
+            {"labels": (label,) * 9},
+            {"classes": (layouts.Coding("", "c"),)},
+        )
+        for change in no_scopes:
+            self.fails("outcome-leaf", first(question=replace(question, **change)))
         self.fails("outcome-form", first(kind=OutcomeKind.ACCESS_COVERED, permit_until=0))
         self.fails("outcome-form", first(permit_until=0))
         self.fails("outcome-form", forge(leaves=lambda leaves: leaves[:1]))
@@ -919,8 +1085,10 @@ class BundleTests(unittest.TestCase):
         self.fails("batch-inclusion", header(number=1))
 
     def test_history(self) -> None:
-        self.fails("batch-record", forge(record_bytes=lambda data: data[:-1] + b"\1"))
-        self.fails("batch-record", forge(record=lambda record: replace(record, state_root=b"\1" * 32)))
+        self.passes(forge(record=lambda record: replace(record, state_root=b"\1" * 32)))
+        for kind in (0, 2, 255):
+            self.fails("tree-kind", forge(record_bytes=lambda data: data[:-1] + bytes([kind])))
+        self.fails("batch-record", forge(record_bytes=lambda data: b"\x1b" + data[1:]))
         self.fails("batch-record-header", forge(record=lambda record: replace(record, header_hash=bytes(32))))
         self.fails("batch-inclusion", forge(checkpoint=lambda checkpoint: replace(checkpoint, root=bytes(32))))
         self.fails("batch-inclusion", forge(checkpoint=lambda checkpoint: replace(checkpoint, size=2)))
@@ -950,6 +1118,58 @@ class BundleTests(unittest.TestCase):
         self.fails("checkpoint", forge(checkpoint_text=lambda text: text + "more\n"))
         other_chain = forge(checkpoint=lambda checkpoint: replace(checkpoint, chain_id=bytes(32)))
         self.fails("checkpoint", other_chain)
+
+    def test_cosignatures(self) -> None:
+        first, second = forging.VALIDATORS
+
+        def signed(number: int) -> Callable[[str], str]:
+            seed = forging.VALIDATOR_SEEDS[number]
+            return lambda found: (
+                found + forging.cosignature(forging.VALIDATORS[number], seed, found.split("\n\n")[0] + "\n")
+            )
+
+        file = forge(note=signed(0))
+        self.passes(file)
+        self.passes(file, Pins(validators=(first, second), required=1))
+        self.fails("cosignatures", file, Pins(validators=(first, second), required=2))
+        self.fails("cosignatures", file, Pins(validators=(second,), required=1))
+        self.passes(forge(note=lambda found: signed(1)(signed(0)(found))), Pins(validators=(first, second), required=2))
+        twice = forge(note=lambda found: signed(0)(signed(0)(found)))
+        self.fails("cosignatures", twice, Pins(validators=(first, second), required=2))
+        self.fails("cosignatures", file, Pins(validators=(first, first), required=2))
+        wrong = forge(note=with_line(forging.cosignature(first, forging.VALIDATOR_SEEDS[0], "another text")))
+        self.passes(wrong)
+        self.passes(wrong, Pins(validators=(second,)))
+        self.fails("checkpoint", wrong, Pins(validators=(first,)))
+        self.assertEqual(verify(file, Pins(validators=(first,))).to_json()["cosigned_by"], [first.name])
+        self.assertEqual(verify(file).to_json()["cosigned_by"], [])
+
+    def test_keys_of_validators(self) -> None:
+        found = forging.VALIDATORS[0]
+        self.assertEqual(note.read_validator(str(found)), found)
+        name, key_hash, key = str(found).split("+", 2)
+        signer = bytes([note.SIGNATURE]) + found.public_key
+        for wrong in (
+            "",
+            name,
+            f"{name}+{key_hash}",
+            f"+{key_hash}+{key}",
+            f"other+{key_hash}+{key}",
+            f"{name}+{key_hash.upper()}+{key}",
+            f"{name}+0{key_hash}+{key}",
+            f"{name}+{key_hash}+{key}=",
+            f"{name}+{key_hash}+{key[:-4]}",
+            f"{name}+{key_hash}+{key} ",
+            str(replace(found, name="a b")),
+            str(replace(found, name="a+b")),
+            str(replace(found, name="a\x85")),
+            str(replace(found, name="a" * 129)),
+            f"{name}+{note.key_hash(name, found.public_key).hex()}+{base64.b64encode(signer).decode()}",
+        ):
+            with self.assertRaises(FormatError, msg=wrong):
+                note.read_validator(wrong)
+        longest = replace(found, name="a" * 128)
+        self.assertEqual(note.read_validator(str(longest)), longest)
 
     def test_anchors(self) -> None:
         edits: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
@@ -1039,6 +1259,60 @@ class StatementTests(unittest.TestCase):
         except ReadError:
             return "unreadable"
 
+    def test_every_case_about_state(self) -> None:
+        names_seen: set[str] = set()
+        expected: set[tuple[str, str]] = set()
+        for case in forge_state.cases():
+            pins = {"chain": forge_evidence.CHAIN.hex()} if case.pins is None else case.pins
+            with self.subTest(case.name):
+                self.assertNotIn(case.name, names_seen)
+                names_seen.add(case.name)
+                expected.add((case.name.split("-")[0], case.expect))
+                self.assertEqual(self.verdict(case.data, run_corpus.pins_of(pins)), case.expect)
+        for kind in ("decision", "consent", "history"):
+            self.assertIn((kind, "verified"), expected)
+
+    def test_every_reason_is_there(self) -> None:
+        """The invented ledger has decisions of all kinds, so that each is decided again."""
+        seen = set()
+        for _, content in forge_state.sound_decisions():
+            assert isinstance(content, layouts.DecisionFile)
+            seen.add(decode(Detail, content.detail).reason)
+        self.assertEqual(
+            seen,
+            set(layouts.Reason)
+            - {layouts.Reason.NO_DECISION, layouts.Reason.DENIED_BY_DEFAULT, layouts.Reason.TOO_MANY_OBLIGATIONS},
+        )
+
+    def test_what_it_says_of_a_consent(self) -> None:
+        grant = forge_state.id_of(forge_state.GRANT)
+        kind = layouts.MomentKind
+        for moment, expect in (
+            ((kind.TIME, forging.CREATED + 999), "ABSENT"),
+            ((kind.TIME, forging.CREATED + 1_000), "ACTIVE"),
+            ((kind.SEQUENCE, 4), "ABSENT"),
+            ((kind.SEQUENCE, 5), "ACTIVE"),
+            ((kind.TIME, forge_state.DAY - 1), "ACTIVE"),
+            ((kind.TIME, forge_state.DAY), "REVOKED"),
+            ((kind.END_OF_STATE, 0), "REVOKED"),
+        ):
+            report = verify_any(forge_state.write(forge_state.MAKE.consent(grant, *moment)))
+            self.assertEqual(report.to_json()["consent_status"], expect, moment)
+        absent = forge_state.MAKE.consent(bytes(32), kind.END_OF_STATE, 0)
+        self.assertEqual(verify_any(forge_state.write(absent)).to_json()["consent_status"], "ABSENT")
+
+    def test_a_history_lists_all(self) -> None:
+        whose = layouts.Whose.SUBJECT
+        whole = verify_any(forge_state.write(forge_state.MAKE.history_of(whose, forge_state.SUBJECT)))
+        middle = forging.CREATED + 3_000
+        parts = [
+            verify_any(forge_state.write(forge_state.MAKE.history_of(whose, forge_state.SUBJECT, *period)))
+            for period in ((0, middle), (middle, U64_MAX))
+        ]
+        counts = [report.to_json()["accesses"] for report in parts]
+        self.assertEqual(sum(counts), whole.to_json()["accesses"])
+        self.assertTrue(all(counts))
+
     def test_each_kind_is_there_sound_and_refused(self) -> None:
         found: dict[int, set[str]] = {number + 1: set() for number in range(len(layouts.EVIDENCE_KINDS))}
         for case in forge_evidence.cases():
@@ -1059,14 +1333,39 @@ class StatementTests(unittest.TestCase):
             changed[place] ^= 1 << place % 8
             self.assertNotEqual(self.verdict(forging.redigest(bytes(changed)), pins), "verified", f"byte {place}")
 
+    def test_any_changed_byte_of_a_state_proof_is_refused(self) -> None:
+        subject, grant = forge_state.SUBJECT, forge_state.id_of(forge_state.GRANT)
+        recorded = forge_state.number_of(subject, forge_state.id_of(forge_state.RECORD))
+        start, end = forging.CREATED + 2_000, forging.CREATED + 3_000
+        history = forge_state.MAKE.history_of(layouts.Whose.SUBJECT, subject, start, end)
+        for content in (
+            forge_state.MAKE.decision(subject, recorded),
+            forge_state.MAKE.consent(grant, layouts.MomentKind.END_OF_STATE, 0),
+            history,
+        ):
+            sound = forge_state.write(content)
+            self.assertEqual(self.verdict(sound, Pins(forge_evidence.CHAIN)), "verified")
+            for place in range(0, len(sound) - files.DIGEST_BYTES, 7):
+                changed = bytearray(sound)
+                changed[place] ^= 1 << place % 8
+                found = self.verdict(forging.redigest(bytes(changed)), Pins(forge_evidence.CHAIN))
+                if found == "verified":
+                    # A period that is true as well: the same accesses are within it.
+                    other, _ = files.read_file(bytes(changed))
+                    self.assertEqual(replace(other, start=start, end=end), history, f"byte {place}")
+            for length in range(0, len(sound), 101):
+                self.assertEqual(self.verdict(sound[:length], Pins(forge_evidence.CHAIN)), "unreadable")
+
     def test_what_it_says(self) -> None:
-        for case in forge_evidence.cases():
+        for case in (*forge_evidence.cases(), *forge_state.cases()):
             if case.expect != "verified":
                 continue
             report = verify_any(case.data, run_corpus.pins_of({"chain": forge_evidence.CHAIN.hex(), "least_work": "1"}))
             answer = report.to_json()
             self.assertEqual(answer["status"], "VERIFIED")
-            self.assertIn(answer["kind"], ("receipt", "consistency", "evidence"))
+            kinds = ("receipt", "consistency", "evidence", "decision", "consent", "history")
+            self.assertIn(answer["kind"], kinds)
+            json.dumps(answer)
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 assent_verify.print_report(report)
             self.assertTrue(all(line.isprintable() for line in out.getvalue().splitlines()))
@@ -1174,6 +1473,7 @@ class ShippedProofTests(unittest.TestCase):
             ([file, "--least-work", "ffffff"], 20, "FAILED"),
             ([os.path.join(self.PROOF, "chain-id")], 30, "UNREADABLE"),
             ([os.path.join(self.PROOF, "nothing")], 30, "UNREADABLE"),
+            ([file, "--validator", str(forging.VALIDATORS[0]), "--require", "1"], 20, "FAILED"),
         ):
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 self.assertEqual(assent_verify.main([*arguments, "--json"]), code)
@@ -1181,9 +1481,10 @@ class ShippedProofTests(unittest.TestCase):
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 self.assertEqual(assent_verify.main(arguments), code)
             self.assertTrue(out.getvalue())
-        with contextlib.redirect_stderr(io.StringIO()), self.assertRaises(SystemExit) as caught:
-            assent_verify.main([file, "--chain", "xyz"])
-        self.assertEqual(caught.exception.code, 2)
+        for wrong in (["--chain", "xyz"], ["--validator", "xyz"], ["--require", "1"], ["--require", "x"]):
+            with contextlib.redirect_stderr(io.StringIO()), self.assertRaises(SystemExit) as caught:
+                assent_verify.main([file, *wrong])
+            self.assertEqual(caught.exception.code, 2)
 
 
 class CorpusTests(unittest.TestCase):
@@ -1304,7 +1605,7 @@ class ClientTests(unittest.TestCase):
         pb2 = assent_client.sequencer_pb2
         given = signed.transaction.authorizations[0]
         account = names.account_id(given.public_key)
-        leaf = encode(OutcomeLeaf(OutcomeKind.ACCOUNT_OPENED, changes.pop("account", account), 0, (), bytes(32)))
+        leaf = encode(OutcomeLeaf(OutcomeKind.ACCOUNT_OPENED, changes.pop("account", account), None, 0, (), bytes(32)))
         authorizations = (layouts.Authorization(1, given.public_key, changes.pop("signed_by", given.signature)),)
         entry = Entry(
             sequence=7,

@@ -21,9 +21,7 @@ use assent_core::{
     transaction::Transaction,
 };
 use assent_merkle::{sparse::SparseTree, tiles::TileWriter};
-use assent_proto::v1::{
-    self as proto, prover_service_server::ProverService, transaction_body::Act,
-};
+use assent_proto::v1::{self as proto, prover_service_server::ProverService, transaction_body::Act};
 use assent_prover::{Duty, Prover, ProverConfig};
 use assent_store::{LedgerStore, Role, SealedWrite, StoredEntry};
 use assent_tests::in_process::{ledger_keys, manifest};
@@ -151,7 +149,8 @@ impl Spent {
 
 impl Ledger {
     fn open(args: &Args, dir: &std::path::Path) -> Self {
-        let limits = LedgerLimits { max_batch_entries: 65_536, max_batch_bytes: 32 << 20, ..Default::default() };
+        let limits =
+            LedgerLimits { max_batch_entries: 65_536, max_batch_bytes: 32 << 20, ..Default::default() };
         let manifest = Arc::new(GenesisManifest { limits, ..manifest(START_MS).as_ref().clone() });
         let (sequencer, prover) = ledger_keys();
         Self {
@@ -176,8 +175,11 @@ impl Ledger {
             expires_at_ms: self.time_ms + 3_600_000,
             act: Some(act),
         };
-        let authorizations =
-            vec![proto::Authorization { scheme: 1, public_key: public(sender).to_vec(), signature: vec![0; 64] }];
+        let authorizations = vec![proto::Authorization {
+            scheme: 1,
+            public_key: public(sender).to_vec(),
+            signature: vec![0; 64],
+        }];
         let signed = proto::SignedTransaction { body: body.encode_to_vec(), authorizations };
         Transaction::decode(&self.manifest.chain_id(), &signed).unwrap()
     }
@@ -190,11 +192,7 @@ impl Ledger {
         for (number, group) in transactions.chunks(GROUP).enumerate() {
             self.time_ms += 10;
             let seed = self.random.bytes();
-            let base = BaseBlock {
-                height: 0,
-                hash: self.manifest.base.genesis_hash,
-                median_time_s: 0,
-            };
+            let base = BaseBlock { height: 0, hash: self.manifest.base.genesis_hash, median_time_s: 0 };
             let start = GroupStart { epoch: 1, time_ms: self.time_ms, time_confirmed: true, seed, base };
             self.machine.begin_group(start).unwrap();
             for transaction in group {
@@ -249,7 +247,8 @@ fn classes() -> Vec<proto::Coding> {
 }
 
 fn grant(clinic: u64) -> Act {
-    let actor = proto::Actor { role: proto::ActorRole::Recipient as i32, account: account(clinic).0.to_vec() };
+    let actor =
+        proto::Actor { role: proto::ActorRole::Recipient as i32, account: account(clinic).0.to_vec() };
     let provision = proto::Provision {
         effect: proto::Effect::Permit as i32,
         actors: vec![actor],
@@ -471,7 +470,8 @@ fn replay(
         println!("replay is measured with up to a million consents");
         return;
     }
-    let mut replayer = Replayer::new(manifest.clone(), Cursor::genesis(manifest)).unwrap().without_signatures();
+    let mut replayer =
+        Replayer::new(manifest.clone(), Cursor::genesis(manifest)).unwrap().without_signatures();
     let (mut state, mut history) = (MemoryState::default(), History::default());
     let mut run = |batch: &proto::SealedBatch| {
         let replayed = replayer.apply(&state, batch).unwrap();

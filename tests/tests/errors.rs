@@ -262,8 +262,7 @@ async fn proofs_about_state(ledger: &Ledger, provoked: &mut Provoked) {
         let many: Vec<_> = (0..1_000).map(|_| client.sign(&key(51), request(subject)).unwrap()).collect();
         client.submit_many(&many).await.unwrap();
     }
-    let record =
-        proto::RecordAccess { request_id: vec![7; 32], subject: subject.0.to_vec(), scope: scope() };
+    let record = proto::RecordAccess { request_id: vec![7; 32], subject: subject.0.to_vec(), scope: scope() };
     let record = client.sign(&key(51), Act::RecordAccess(record)).unwrap();
     client.submit(&record).await.unwrap();
     let decision = |transaction: &proto::SignedTransaction, cosignatures| proto::GetDecisionProofRequest {
@@ -283,7 +282,8 @@ async fn proofs_about_state(ledger: &Ledger, provoked: &mut Provoked) {
     provoked.error("NOT_A_DECISION", Code::InvalidArgument, &status);
     let status = prover.get_decision_proof(decision(&cohort, 0)).await.unwrap_err();
     provoked.error("SUBJECT_REQUIRED", Code::InvalidArgument, &status);
-    let of = |subject: u8| proto::GetDecisionProofRequest { subject: vec![subject; 32], ..decision(&cohort, 0) };
+    let of =
+        |subject: u8| proto::GetDecisionProofRequest { subject: vec![subject; 32], ..decision(&cohort, 0) };
     let status = prover.get_decision_proof(of(8)).await.unwrap_err();
     provoked.error("SUBJECT_REQUIRED", Code::InvalidArgument, &status);
     prover.get_decision_proof(of(9)).await.unwrap();

@@ -65,7 +65,10 @@ fn steps(lines: &[&str], body: &[u8], id: &[u8]) -> Steps {
             }
         } else if call.contains("sync resumed>") && call.contains("= 0") && syncing.contains(&process) {
             steps.synced = steps.synced.or(Some(index));
-        } else if is_write && target(call).starts_with("TCP:") && halves.iter().any(|half| call.contains(half)) {
+        } else if is_write
+            && target(call).starts_with("TCP:")
+            && halves.iter().any(|half| call.contains(half))
+        {
             steps.answered = steps.answered.or(Some(index));
         }
     }

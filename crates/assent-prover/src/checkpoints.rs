@@ -28,7 +28,8 @@ pub(crate) async fn run(
         .connect_timeout(Duration::from_secs(5))
         .timeout(Duration::from_secs(10));
     let mut client = ProverServiceClient::new(endpoint.connect_lazy());
-    let (mut pause, mut told, mut watching) = (POLL, false, Watching { cosigner, refused: false, pending: None, anchors: 0 });
+    let (mut pause, mut told, mut watching) =
+        (POLL, false, Watching { cosigner, refused: false, pending: None, anchors: 0 });
     loop {
         if shared.halted().is_some() {
             return Ok(());

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::{
     base::{Anchor, HeaderChain},
     check::{Ledger, Pins},
+    state::history::Access,
 };
 
 /// Whether the ledger was pinned from outside.
@@ -70,6 +71,9 @@ pub struct Finding {
     /// What is particular to the kind.
     #[serde(flatten)]
     pub facts: serde_json::Value,
+    /// For a history: each access of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accesses: Option<Vec<Access>>,
     /// The checks that were made, in order.
     pub steps: Vec<String>,
     /// What the file proves.
@@ -87,6 +91,7 @@ impl Finding {
             kind,
             chain_id: ledger.chain_id,
             facts: serde_json::json!({}),
+            accesses: None,
             steps: vec![manifest_step(pins)],
             proves: Vec::new(),
             does_not_prove: Vec::new(),

@@ -11,10 +11,7 @@ use assent_core::{
     transaction::{Act, Transaction},
 };
 use assent_merkle::{leaf_hash, sparse::sparse_leaf};
-use assent_verify::state::{
-    consent::At,
-    history::{Whose},
-};
+use assent_verify::state::{consent::At, history::Whose};
 
 mod fixture;
 
@@ -66,8 +63,12 @@ fn secrets(ledger: &History, party: AccountId) -> BTreeMap<String, Vec<u8>> {
     for item in items {
         let executed = &item.executed;
         let id = executed.entry.transaction_id;
-        let parties: BTreeSet<Hash> =
-            executed.leaves.iter().map(|leaf| leaf.object).chain(executed.sender.map(|sender| sender.0)).collect();
+        let parties: BTreeSet<Hash> = executed
+            .leaves
+            .iter()
+            .map(|leaf| leaf.object)
+            .chain(executed.sender.map(|sender| sender.0))
+            .collect();
         for (leaf, detail) in executed.leaves.iter().zip(&executed.details) {
             if leaf.object == party.0 {
                 found.insert(format!("decision of {id}"), leaf.encode());
@@ -123,7 +124,8 @@ fn a_file_about_state_discloses_nothing_about_another_subject() {
         // What the recipient itself wrote into its record: the id of a request, were it one about another subject.
         let bytes = match &file.cited {
             Some(_) => {
-                let act = Transaction::decode(&ledger.manifest.chain_id(), &item.logged.to_proto()).unwrap().act;
+                let act =
+                    Transaction::decode(&ledger.manifest.chain_id(), &item.logged.to_proto()).unwrap().act;
                 let Act::RecordAccess { request, .. } = act else { panic!() };
                 let place = bytes.windows(32).position(|window| window == request.0).unwrap();
                 let mut without = bytes.clone();

@@ -138,7 +138,9 @@ def root_from_range(leaves: Sequence[bytes], start: int, size: int, path: Sequen
         if high <= start or low >= end:
             sibling = next(others, None)
             if sibling is None:
-                raise FormatError(f"the range proof of {len(path)} hashes is shorter than {start} to {end} of {size} takes")
+                raise FormatError(
+                    f"the range proof of {len(path)} hashes is shorter than {start} to {end} of {size} takes"
+                )
             return sibling
         if high - low == 1:
             return leaves[low - start]

@@ -121,9 +121,7 @@ def read_text(text: str, chain_id: bytes) -> Checkpoint:
     return Checkpoint(chain_id, int(lines[1]), root)
 
 
-def open_checkpoint(
-    note: str, chain_id: bytes, public_key: bytes, validators: Iterable[Validator] = ()
-) -> Checkpoint:
+def open_checkpoint(note: str, chain_id: bytes, public_key: bytes, validators: Iterable[Validator] = ()) -> Checkpoint:
     """The checkpoint of a note, which has to be signed by the key under the chain's name.
 
     Cosignatures of the validators have to verify where they are there; those of others are not looked at.

@@ -254,7 +254,7 @@ def check_decided_transaction(content: DecisionFile, judged: Judged, context: Co
     return body
 
 
-def check_active(content: DecisionFile, judged: Judged, state: ProvenState) -> list[Consent]:
+def check_active(content: DecisionFile, judged: Judged, state: ProvenState) -> list[bytes]:
     """That the file has the terms of all consents that were active when the decision was made."""
     record: SubjectConsents | None = check_opened(content.consents, Kind.SUBJECT_CONSENTS, judged.subject, state)
     log = SubjectConsents().log if record is None else record.log
@@ -337,9 +337,7 @@ def decide_again(decision: Decision, judged: Judged, past: PastRequest | None, c
         return execution.outcome_of_request(
             decision, subject, question, leaf.time, leaf.consent_log_size, context.manifest
         )
-    reason = execution.cannot_rely(
-        past, question.recipient, subject, scope_of(question), leaf.time, context.manifest
-    )
+    reason = execution.cannot_rely(past, question.recipient, subject, scope_of(question), leaf.time, context.manifest)
     return execution.outcome_of_record(decision, reason, subject, question, leaf.consent_log_size)
 
 
@@ -349,8 +347,8 @@ def decision_finding(state: ProvenState, judged: Judged, detail: Detail, active:
     return Finding(
         "decision",
         [
-            f"The decision on transaction {leaf.transaction_id.hex()}, number {leaf.sequence} at {say_time(leaf.time)}, "
-            "was right:",
+            f"The decision on transaction {leaf.transaction_id.hex()}, number {leaf.sequence}, was right at "
+            f"{say_time(leaf.time)}:",
             f"  {say_outcome(judged.outcome)}",
             f"  to {say_question(question)}, by {recipient} at custodian {names.write_did(question.custodian)}",
             f"  {say_detail(detail)}",

@@ -2,12 +2,13 @@
 
 use assent_core::{
     AccountId, Hash, TransactionId,
-    codec::{DecodeError, Decoder, Encoder, Layout},
+    codec::{DecodeError, Decoder, Encoder, Layout, sha256},
     limits,
     outcome::{Detail, OutcomeLeaf},
-    records::{AccessLogLeaf, ActorAccesses, ActorLogLeaf, LogLeaf, Moment, StateKey, SubjectAccesses},
+    records::{AccessLogLeaf, ActorAccesses, ActorLogLeaf, Moment, Record, StateKey, SubjectAccesses},
 };
-use assent_merkle::{CompactRange, root_from_range};
+use assent_merkle::{CompactRange, leaf_hash, root_from_range};
+use serde::{Serialize, Serializer};
 
 use super::{
     MAX_LOG_LEAF_BYTES, OpenedRecord, StateRoot, decision::open_decision, describe_reason, read_range_path,
@@ -159,7 +160,6 @@ struct Leaf {
 }
 
 fn read_leaf(whose: Whose, bytes: &[u8]) -> Result<Leaf, DecodeError> {
-    use assent_core::records::Record;
     Ok(match whose {
         Whose::Subject(_) => {
             let leaf = AccessLogLeaf::decode(bytes)?;
@@ -167,7 +167,7 @@ fn read_leaf(whose: Whose, bytes: &[u8]) -> Result<Leaf, DecodeError> {
                 at: leaf.at,
                 id: leaf.id,
                 decision: leaf.decision_leaf_hash,
-                hash: leaf.hash(),
+                hash: leaf_hash(bytes),
                 consent_log_size: Some(leaf.consent_log_size),
             }
         }
@@ -177,7 +177,7 @@ fn read_leaf(whose: Whose, bytes: &[u8]) -> Result<Leaf, DecodeError> {
                 at: leaf.at,
                 id: leaf.id,
                 decision: leaf.decision_leaf_hash,
-                hash: leaf.hash(),
+                hash: leaf_hash(bytes),
                 consent_log_size: None,
             }
         }
@@ -215,7 +215,6 @@ pub fn verify_history(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError>
         "account": account,
         "from_ms": file.from_ms,
         "to_ms": (file.to_ms != u64::MAX).then_some(file.to_ms),
-        "accesses": accesses.iter().map(Access::json).collect::<Vec<_>>(),
     });
     let end = match file.to_ms {
         u64::MAX => format!("to {}", as_of.words()),
@@ -241,6 +240,8 @@ pub fn verify_history(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError>
     if accesses.len() > MAX_LINES {
         finding.proves.push(format!("  … and {} more: --json lists all", accesses.len() - MAX_LINES));
     }
+    let accesses_are_none = accesses.is_empty();
+    finding.accesses = Some(accesses);
     as_of.describe(&mut finding);
     finding.steps.push(format!("log of the account: has {} leaf or leaves in that state", range.size()));
     finding.steps.push(match (file.items.first(), file.items.last()) {
@@ -250,7 +251,7 @@ pub fn verify_history(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError>
         ),
         _ => "accesses: the log is empty".to_owned(),
     });
-    if !accesses.is_empty() {
+    if !accesses_are_none {
         finding.steps.push("each access: its decision is the one that the log commits to".to_owned());
     }
     finding.does_not_prove.extend([
@@ -343,13 +344,25 @@ fn check_places(file: &HistoryFile, range: &CompactRange) -> Result<Vec<Leaf>, C
     Ok(leaves)
 }
 
-/// An access that was checked.
-struct Access {
-    index: u64,
-    at: Moment,
-    id: TransactionId,
-    decision: OutcomeLeaf,
-    detail: Option<Detail>,
+/// An access of a history that was checked.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Its index in the log.
+    pub index: u64,
+    /// When it was.
+    pub at: Moment,
+    /// The transaction.
+    pub id: TransactionId,
+    /// The decision, with who asked for what.
+    pub decision: OutcomeLeaf,
+    /// Why; for a subject's history only.
+    pub detail: Option<Detail>,
+}
+
+impl Serialize for Access {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json().serialize(serializer)
+    }
 }
 
 fn check_item(
@@ -371,9 +384,12 @@ fn check_item(
     }
     let detail = match (&item.detail, file.whose) {
         (Some(detail), Whose::Subject(_)) => {
+            // Both are read strictly, so their bytes are their one encoding.
+            if sha256(detail) != decision.detail_hash {
+                return Err(wrong("its detail is not the one that was committed to"));
+            }
             let detail = Detail::decode(detail).map_err(|error| wrong(&error.to_string()))?;
-            if detail.hash() != decision.detail_hash || Some(detail.consent_log_size) != leaf.consent_log_size
-            {
+            if Some(detail.consent_log_size) != leaf.consent_log_size {
                 return Err(wrong("its detail is not the one that was committed to"));
             }
             Some(detail)
