@@ -61,8 +61,8 @@ class Coding:
     code: Annotated[str, text(short(64))]
 
     def check(self) -> None:
-        if not self.system or not self.code:
-            raise FormatError("a coding with a system and a code expected")
+        check_code(self.system, 128)
+        check_code(self.code, 64)
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,6 @@ class Obligation:
     def check(self) -> None:
         for purpose in self.purposes:
             check_code(purpose, 64)
-        for coding in (*self.classes, *self.labels):
-            check_code(coding.system, 128)
-            check_code(coding.code, 64)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@
 //!
 //! # Storage
 //! The lower part of the tree is cut into *pages* of up to [`PAGE_KEYS`] neighbouring keys with their values and the hash of
-//! each one's subtree; a page is one row of the database. The nodes above the pages are in memory (about 12 bytes a key) and
+//! each one's subtree; a page is one row of the database. The nodes above the pages are in memory (about 40 bytes a key) and
 //! are made again from the pages at opening. [`SparseTree::apply`] takes a sorted batch, walks it down once, hashes each
 //! changed node once, and gives the changed rows, which the caller writes together with what they belong to.
 

@@ -3,8 +3,9 @@
 use super::{KEY_BITS, bit, node, only};
 use crate::Hash;
 
-/// Keys of one page before it is split. Larger pages are fewer rows and less memory above them, and more hashes an update.
-pub const PAGE_KEYS: usize = 8;
+/// Keys of one page before it is split. Larger pages are fewer rows and less memory above them, and more hashes and bytes an
+/// update; measured in `benches/state-trees`.
+pub const PAGE_KEYS: usize = 4;
 
 /// A depth at which no subtree begins: the cached hash does not count.
 const STALE: u16 = u16::MAX;
