@@ -32,7 +32,7 @@ use assent_proto::v1::{
 use assent_prover::{Duty, Prover, ProverApi, ProverConfig};
 use assent_sequencer::{Sequencer, SequencerApi};
 use assent_tests::{
-    grant_to, id_of,
+    assent, grant_to, id_of,
     in_process::{ledger_keys, manifest, sequencer_config},
     key, open_account, request, revoke,
 };
@@ -271,6 +271,8 @@ struct Running {
     manifest: Arc<GenesisManifest>,
     sequencer: Sequencer,
     client: Client,
+    /// The sequencer, and the prover that lies.
+    addresses: (String, String),
     tasks: Vec<tokio::task::JoinHandle<()>>,
     _stop: watch::Sender<bool>,
 }
@@ -315,6 +317,7 @@ impl Running {
         };
         let duty = Duty::Prover { key: prover_key.clone(), anchor_interval: Duration::from_secs(1) };
         let mut watched = Prover::open(follower("prover", duty)).unwrap();
+        let mut addresses = (address.clone(), String::new());
         if let Some(lie) = lie {
             let lying = LyingProver {
                 honest: watched.api(),
@@ -325,6 +328,7 @@ impl Running {
             };
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let prover = format!("http://{}", listener.local_addr().unwrap());
+            addresses.1.clone_from(&prover);
             spawn(serve(
                 tonic::transport::Server::builder().add_service(ProverServiceServer::new(lying)),
                 listener,
@@ -341,7 +345,7 @@ impl Running {
         spawn(serve(tonic::transport::Server::builder().add_service(api), listener));
         spawn(Box::pin(async move { watched.run(stopped).await.unwrap() }));
         let client = Client::connect(config).await.unwrap();
-        Self { temp, manifest, sequencer, client, tasks, _stop: stop }
+        Self { temp, manifest, sequencer, client, addresses, tasks, _stop: stop }
     }
 
     /// Six accounts make three batches.
@@ -587,6 +591,16 @@ fn a_prover_that_keeps_a_state_of_its_own_is_convicted_by_a_validator() {
             assert!(status.halted.contains("the prover signed root"), "{name}: {status:?}");
             let finding = running.evidence("validator");
             assert_eq!(finding.facts["against"], serde_json::json!(["prover"]), "{name}");
+            assert_eq!(finding.facts["evidence"], "wrong-root", "{name}");
+            // So does an auditor who executes everything again.
+            let (file, (sequencer, prover)) =
+                (running.temp.path().join("evidence"), running.addresses.clone());
+            let output = file.display().to_string();
+            let replay = move || assent(&["audit", "replay", &sequencer, "--prover", &prover, "-o", &output]);
+            let ran = tokio::task::spawn_blocking(replay).await.unwrap();
+            assert_eq!(ran.code, 5, "{name}: {ran:?}");
+            let pins = Pins { chain_id: Some(running.manifest.chain_id()), ..Pins::default() };
+            let finding = verify_evidence(&std::fs::read(file).unwrap(), &pins).unwrap();
             assert_eq!(finding.facts["evidence"], "wrong-root", "{name}");
             running.end().await;
         });

@@ -161,6 +161,9 @@ pub struct Client {
     prover: ProverServiceClient<Channel>,
 }
 
+/// Bytes of a history that is taken: those of the largest file.
+const MAX_HISTORY_BYTES: usize = 512 * 1024 * 1024;
+
 /// A moment that a consent is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
@@ -396,6 +399,9 @@ impl Client {
         let mut file = Vec::new();
         while let Some(piece) = pieces.message().await? {
             file.extend(piece.chunk);
+            if file.len() > MAX_HISTORY_BYTES {
+                return Err(ClientError::Incomplete("a history of a size that is read"));
+            }
             progress(file.len());
         }
         Ok(file)
@@ -432,6 +438,22 @@ impl Client {
             .map(hash)
             .collect::<Result<_, _>>()
             .map_err(|_| ClientError::Incomplete("32-byte hashes"))
+    }
+
+    /// The record of a batch, with its path to the root of a history of this size. Not checked.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn batch_record(&self, number: u64, size: u64) -> Result<(Vec<u8>, Vec<Hash>), ClientError> {
+        let answer = retry::until(&self.config.prover, self.config.deadline, || {
+            let mut prover = self.prover.clone();
+            let request = proto::GetBatchRecordRequest { number, size };
+            async move { Ok(prover.get_batch_record(request).await?.into_inner()) }
+        })
+        .await?;
+        let hash = |bytes: &Vec<u8>| Hash::try_from(bytes.as_slice());
+        let path = answer.path.iter().map(hash).collect::<Result<_, _>>();
+        Ok((answer.record, path.map_err(|_| ClientError::Incomplete("32-byte hashes"))?))
     }
 
     /// What the sequencer says about itself and its ledger.

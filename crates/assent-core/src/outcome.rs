@@ -138,10 +138,12 @@ impl OutcomeLeaf {
                 .ok_or_else(|| DecodeError::invalid("outcome kind", format!("unknown number {number}")))?,
             object: d.hash("object")?,
             question: d.option("question", |d| {
-                Ok(AccessQuestion {
-                    recipient: AccountId(d.hash("recipient")?),
-                    scope: AccessScope::decode(d)?,
-                })
+                let recipient = AccountId(d.hash("recipient")?);
+                let scope = AccessScope::decode(d)?;
+                if scope.classes.is_empty() {
+                    return Err(DecodeError::invalid("classes", "a question has at least one"));
+                }
+                Ok(AccessQuestion { recipient, scope })
             })?,
             permit_until_ms: d.u64("permit until")?,
             obligations: d.list("obligations", limits::MAX_OBLIGATIONS, |d| {

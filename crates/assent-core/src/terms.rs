@@ -405,7 +405,9 @@ impl Provision {
                 };
                 Ok(Actor { role, account: AccountId(d.hash("actor account")?) })
             })?,
-            purposes: decoder.list("purposes", limits::MAX_PURPOSES, |d| d.text("purpose"))?,
+            purposes: decoder.list("purposes", limits::MAX_PURPOSES, |d| {
+                decode_code(d, "purpose", limits::MAX_CODE_BYTES)
+            })?,
             actions: decoder.list("actions", limits::MAX_ACTIONS, |d| {
                 Action::from_number("action", i32::from(d.u8("action")?))
                     .map_err(|error| DecodeError::invalid("action", error))

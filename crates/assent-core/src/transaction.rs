@@ -12,7 +12,7 @@ use crate::{
     codec::{DecodeError, Decoder, Encoder, Layout},
     limits,
     signature::{ED25519, KeyPair, PublicKey, SignatureError, SignedHash},
-    terms::{Action, Coding, ConsentTerms, Period, checked_list, code_text},
+    terms::{Action, Coding, ConsentTerms, Period, checked_list, code_text, decode_code},
 };
 
 /// Why a transaction is refused whatever the state.
@@ -198,7 +198,7 @@ impl AccessScope {
     pub(crate) fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             custodian: AccountId(d.hash("custodian")?),
-            purpose: d.text("purpose")?,
+            purpose: decode_code(d, "purpose", limits::MAX_CODE_BYTES)?,
             action: Action::from_number("action", i32::from(d.u8("action")?))
                 .map_err(|error| DecodeError::invalid("action", error))?,
             classes: d.list("classes", limits::MAX_CLASSES, Coding::decode)?,

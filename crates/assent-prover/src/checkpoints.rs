@@ -140,7 +140,14 @@ impl Watching {
                 hex::encode(own)
             );
             let claim = RootClaim::Signed(note);
-            halt::on_claim(shared, checkpoint.size, difference, claim)?;
+            let (shared, size) = (shared.clone(), checkpoint.size);
+            let work = move || halt::on_claim(&shared, size, difference, claim);
+            if let Ok(result) = tokio::task::spawn_blocking(work).await {
+                result?;
+            }
+            return Ok(Ok(()));
+        }
+        if shared.is_halting() {
             return Ok(Ok(()));
         }
         let line = self.vouch(shared, checkpoint, &note)?;

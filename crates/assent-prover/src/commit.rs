@@ -18,6 +18,9 @@ pub(crate) async fn run(
     mut executed: mpsc::Receiver<Arc<Replayed>>,
 ) -> Result<(), ProverError> {
     while let Some(replayed) = executed.recv().await {
+        if shared.is_halting() {
+            break;
+        }
         let work = tokio::task::spawn_blocking(move || {
             let checkpoint = committer.commit(&replayed);
             (committer, checkpoint)

@@ -3,7 +3,7 @@
 use std::{
     io::Write,
     path::{Path, PathBuf},
-    sync::PoisonError,
+    sync::{PoisonError, atomic::Ordering},
 };
 
 use assent_core::{codec::sha256, machine::Cursor};
@@ -52,6 +52,7 @@ pub(crate) fn evidence_path(database: &Path) -> PathBuf {
 
 pub(crate) fn halt(shared: &Shared, why: String) {
     tracing::error!(%why, "HALTED: nothing is followed, signed or vouched for any more");
+    shared.halting.store(true, Ordering::SeqCst);
     let mut halted = shared.halted.write().unwrap_or_else(PoisonError::into_inner);
     halted.get_or_insert(why);
 }
@@ -64,7 +65,6 @@ pub(crate) fn on_divergence(
     endorsed: Option<RecordProof>,
 ) -> Result<(), ProverError> {
     let number = *shared.batches.borrow();
-    let evidence = wrong_execution(shared, number, sent, endorsed)?;
     let report = HaltReport {
         chain_id: shared.config.manifest.chain_id().to_string(),
         batch: number,
@@ -76,17 +76,16 @@ pub(crate) fn on_divergence(
         entries: sent.entries.iter().map(hex::encode).collect(),
         explanation: EXPLANATION,
     };
-    finish(shared, report, evidence)
+    finish(shared, report, || wrong_execution(shared, number, sent, endorsed))
 }
 
-/// A root of the prover's that is not ours.
+/// A root of the prover's that is not ours. Reads the whole ledger: not for async threads.
 pub(crate) fn on_claim(
     shared: &Shared,
     size: u64,
     difference: String,
     claim: RootClaim,
 ) -> Result<(), ProverError> {
-    let evidence = wrong_root(shared, size, claim)?;
     let report = HaltReport {
         chain_id: shared.config.manifest.chain_id().to_string(),
         batch: size,
@@ -98,16 +97,21 @@ pub(crate) fn on_claim(
         entries: Vec::new(),
         explanation: EXPLANATION,
     };
-    finish(shared, report, evidence)
+    finish(shared, report, || wrong_root(shared, size, claim))
 }
 
+/// Writes the report before evidence is made, which takes long on a large ledger: whatever happens meanwhile, the next start
+/// finds it and stays halted.
 fn finish(
     shared: &Shared,
     mut report: HaltReport,
-    evidence: Result<Vec<u8>, String>,
+    evidence: impl FnOnce() -> Result<Result<Vec<u8>, String>, ProverError>,
 ) -> Result<(), ProverError> {
+    shared.halting.store(true, Ordering::SeqCst);
     let database = &shared.config.path;
-    report.evidence = match evidence {
+    report.evidence = "was being made when this was written".to_owned();
+    write_report(database, &report)?;
+    report.evidence = match evidence()? {
         Ok(file) => {
             let path = evidence_path(database);
             write_whole(&path, &file)?;
@@ -115,10 +119,7 @@ fn finish(
         }
         Err(why) => format!("none: {why}"),
     };
-    let path = report_path(database);
-    let json = serde_json::to_vec_pretty(&report)
-        .map_err(|error| ProverError::Report { path: path.clone(), source: std::io::Error::other(error) })?;
-    write_whole(&path, &json)?;
+    let path = write_report(database, &report)?;
     halt(
         shared,
         format!(
@@ -130,6 +131,14 @@ fn finish(
         ),
     );
     Ok(())
+}
+
+fn write_report(database: &Path, report: &HaltReport) -> Result<PathBuf, ProverError> {
+    let path = report_path(database);
+    let json = serde_json::to_vec_pretty(report)
+        .map_err(|error| ProverError::Report { path: path.clone(), source: std::io::Error::other(error) })?;
+    write_whole(&path, &json)?;
+    Ok(path)
 }
 
 /// Evidence that does not hold when it is checked is worth nothing.

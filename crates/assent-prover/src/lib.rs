@@ -27,7 +27,10 @@ mod tier;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -175,11 +178,17 @@ pub(crate) struct Shared {
     pub(crate) state: take_in::SharedState,
     /// Which checkpoints are cosigned.
     pub(crate) cosigned: cosign::Cosigned,
+    /// Nothing is committed, signed or cosigned any more: it has halted, or is writing down why.
+    pub(crate) halting: AtomicBool,
     /// Why it halted. Set once.
     pub(crate) halted: RwLock<Option<String>>,
 }
 
 impl Shared {
+    pub(crate) fn is_halting(&self) -> bool {
+        self.halting.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn halted(&self) -> Option<String> {
         self.halted.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -225,6 +234,7 @@ impl Prover {
             state: committer.state(),
             cosigned: cosign::Cosigned::open(&store)?,
             checkpointed: watch::Sender::new(store.newest_checkpoint()?.map_or(0, |(size, _)| size)),
+            halting: AtomicBool::new(false),
             halted: RwLock::new(None),
             store,
             config,

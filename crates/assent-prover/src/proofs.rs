@@ -26,12 +26,17 @@ use assent_verify::{
         LogSlice, OpenedRecord, StateRoot,
         consent::{At, ConsentFile},
         decision::{Cited, DecisionFile, MAX_WINDOW, OpenedAccess, OpenedConsent},
-        history::{HistoryFile, HistoryItem, MAX_HISTORY_ACCESSES, Whose},
+        history::{HistoryFile, HistoryItem, MAX_HISTORY_ACCESSES, MAX_HISTORY_FILE_BYTES, Whose},
     },
 };
 use thiserror::Error;
 
 use crate::{Shared, take_in::StateVersion};
+
+/// Bytes of an item in a file beside its parts: index, lengths, flags.
+const ITEM_FRAME_BYTES: usize = 8 + 3 * 4 + 2;
+/// Bytes of a file beside its items: manifest, state, checkpoint, paths.
+const FILE_FRAME_BYTES: usize = 64 * 1024;
 
 /// Why there is no file.
 #[derive(Debug, Error)]
@@ -51,7 +56,8 @@ pub(crate) enum ProofError {
     )]
     WindowTooLarge { found: u64 },
     #[error(
-        "the period has {found} accesses, a file holds at most {MAX_HISTORY_ACCESSES}: ask for shorter periods (--from, --to)"
+        "the period has {found} accesses, a file holds at most {MAX_HISTORY_ACCESSES} and {MAX_HISTORY_FILE_BYTES} bytes: ask for \
+         shorter periods (--from, --to)"
     )]
     HistoryTooLong { found: u64 },
     #[error(
@@ -150,7 +156,11 @@ pub(crate) fn history(
     to_ms: u64,
 ) -> Result<HistoryFile, ProofError> {
     let held = Held::new(shared)?;
-    let (state, _) = held.root()?;
+    let (state, header) = held.root()?;
+    if from_ms > header.time_ms {
+        let entries = header.first_sequence + u64::from(header.entry_count);
+        return Err(ProofError::MomentNotReached { batch: header.number, time_ms: header.time_ms, entries });
+    }
     let opened = held.open(whose.key())?;
     drop(held);
     let manifest = shared.config.manifest.encode();
@@ -195,6 +205,7 @@ fn fill<L: LogLeaf>(
     }
     let (start, end) = (first.saturating_sub(1), (last + 1).min(size));
     let mut entry: Option<StoredEntry> = None;
+    let mut bytes = 0;
     for (index, leaf) in (start..).zip(log.leaves::<L>(start, end)?) {
         let mut item = HistoryItem { index, leaf: leaf.encode(), decision: None, detail: None };
         if (first..last).contains(&index) {
@@ -209,6 +220,11 @@ fn fill<L: LogLeaf>(
                 item.detail = row.details.get(place).map(|detail| detail.encode());
             }
             entry = Some(row);
+        }
+        let parts = [Some(&item.leaf), item.decision.as_ref(), item.detail.as_ref()];
+        bytes += ITEM_FRAME_BYTES + parts.into_iter().flatten().map(Vec::len).sum::<usize>();
+        if bytes > MAX_HISTORY_FILE_BYTES - FILE_FRAME_BYTES {
+            return Err(ProofError::HistoryTooLong { found: last - first });
         }
         file.items.push(item);
     }

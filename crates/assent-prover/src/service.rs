@@ -7,6 +7,7 @@ use assent_core::{
     batch::{BatchHeader, BatchRecord},
     codec::sha256,
     limits::MAX_TIME_MS,
+    note::MAX_NOTE_SIGNATURES,
 };
 use assent_merkle::tiles::{TileError, TileProver};
 use assent_proto::{
@@ -38,6 +39,8 @@ const HISTORIES: usize = 2;
 const CHUNK_BYTES: usize = 1 << 20;
 /// Pieces that wait for one slow reader.
 const CHUNKS_AHEAD: usize = 4;
+/// How long a piece waits for a slow reader, so that nobody keeps others from their histories.
+const PIECE_WAIT: Duration = Duration::from_secs(30);
 /// How long a file waits for a checkpoint over its state with enough cosignatures. Validators ask for checkpoints twice a
 /// second.
 const CHECKPOINT_WAIT: Duration = Duration::from_secs(10);
@@ -105,11 +108,12 @@ impl ProverApi {
             (self.shared.checkpointed.subscribe(), self.shared.cosigned.changes());
         let deadline = tokio::time::Instant::now() + CHECKPOINT_WAIT;
         let size = loop {
+            // Marked before it is read: a change in between wakes the wait below.
+            cosigned.mark_unchanged();
             let newest = match least {
                 0 => Some(*checkpointed.borrow_and_update()),
                 least => self.shared.cosigned.newest(least),
             };
-            cosigned.mark_unchanged();
             if let Some(size) = newest.filter(|size| *size > number) {
                 break size;
             }
@@ -366,7 +370,12 @@ impl ProverService for ProverApi {
             let problem = format!("the period ends at {to}, which is not after its begin, {from}");
             return Err(errors::field_error("FIELD_INVALID", "to_ms", problem));
         }
-        // Held until the last piece is sent.
+        // More than there can be is not waited for.
+        if request.cosignatures as usize >= MAX_NOTE_SIGNATURES {
+            let text = format!("a checkpoint has fewer than {MAX_NOTE_SIGNATURES} cosignatures");
+            return Err(errors::error(Code::FailedPrecondition, "TOO_FEW_COSIGNATURES", text));
+        }
+        // Held until the last piece is sent, or not taken.
         let place = self.histories.clone().acquire_owned().await.map_err(internal)?;
         let mut file =
             self.blocking(move |shared| proofs::history(shared, whose, from, to).map_err(no_proof)).await?;
@@ -377,7 +386,7 @@ impl ProverService for ProverApi {
             let Ok(bytes) = tokio::task::spawn_blocking(move || file.encode()).await else { return };
             for chunk in bytes.chunks(CHUNK_BYTES) {
                 let piece = proto::GetHistoryProofResponse { chunk: chunk.to_vec() };
-                if sender.send(Ok(piece)).await.is_err() {
+                if !matches!(tokio::time::timeout(PIECE_WAIT, sender.send(Ok(piece))).await, Ok(Ok(()))) {
                     return;
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     str::FromStr,
@@ -121,7 +121,11 @@ struct Answer {
 }
 
 fn verify(path: &Path, pins: &Pins) -> Result<Answer, VerifyError> {
-    Ok(match verify_file(&read_file(path)?, pins)? {
+    let file = read_file(path)?;
+    if pins.require > 0 && matches!(Kind::of(&file), Some(Kind::Receipt | Kind::Evidence)) {
+        return Err(ReadError::NoCosignatures.into());
+    }
+    Ok(match verify_file(&file, pins)? {
         Verified::Bundle(report) => Answer {
             status: report.status,
             json: serde_json::json!(report),
@@ -172,8 +176,13 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
             EXIT_UNREADABLE,
         ),
     };
-    println!("{}", printable(&if args.json { format!("{json:#}") } else { text }));
+    print_line(&printable(&if args.json { format!("{json:#}") } else { text }));
     ExitCode::from(code)
+}
+
+/// Prints a line. Whoever reads it may have gone, as `head` does after enough lines: that is no failure.
+pub fn print_line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Text that may hold what others wrote, with every control character but the newline made visible: a file must not be able

@@ -34,6 +34,9 @@ pub enum ReadError {
     /// Exported batches prove nothing by themselves.
     #[error("this file holds exported batches; execute them again with: assent audit replay")]
     NotAProof,
+    /// Cosignatures were demanded of a file that has none to show.
+    #[error("a receipt or evidence rests on no cosignatures; check it without --require")]
+    NoCosignatures,
     /// Cut off, or not in the format.
     #[error("the file is damaged: {0}")]
     Format(#[from] DecodeError),

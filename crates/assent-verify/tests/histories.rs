@@ -272,6 +272,9 @@ fn the_corpus_of_files_is_what_the_cases_make() {
             "chain": pins.chain_id.map(|chain| chain.to_string()),
             "base_block": pins.base_block.as_ref().map(printed),
             "least_work": pins.least_work.map(hex::encode),
+            "validators": (!pins.validators.is_empty())
+                .then(|| pins.validators.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            "require": (pins.require > 0).then_some(pins.require),
             "expect": expect,
         }));
         files.push((name, file));

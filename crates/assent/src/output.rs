@@ -7,7 +7,10 @@ use assent_core::{
     AccountId,
     outcome::{OutcomeKind, OutcomeLeaf},
 };
-use assent_verify::{command::printable, utc};
+use assent_verify::{
+    command::{print_line, printable},
+    utc,
+};
 use serde_json::{Value, json};
 
 /// How a command ended, apart from errors.
@@ -40,7 +43,12 @@ impl Outcome {
 
 /// Prints one result.
 pub fn print(as_json: bool, human: impl FnOnce() -> String, machine: impl FnOnce() -> Value) {
-    println!("{}", printable(&if as_json { format!("{:#}", machine()) } else { human() }));
+    print_line(&printable(&if as_json { format!("{:#}", machine()) } else { human() }));
+}
+
+/// Prints a line for people.
+pub fn print_text(text: &str) {
+    print_line(&printable(text));
 }
 
 /// A line that says what is being waited for, on terminals and for people only.

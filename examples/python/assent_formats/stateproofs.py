@@ -451,12 +451,14 @@ class ListedAccess:
 def check_history_file(content: HistoryFile, context: Context) -> Finding:
     state = check_state(content.state, context)
     require("period", content.start < content.end, f"a period expected, {content.start} to {content.end} found")
+    require("period", content.start <= state.header.time, "a period that begins before the state ends expected")
     by_subject = content.whose == Whose.SUBJECT
     kind = Kind.SUBJECT_ACCESSES if by_subject else Kind.ACTOR
     record = check_opened(content.log, kind, content.account, state)
     log = merkle.Range() if record is None else record.log
     items = content.items
     check_indices(content, log)
+    require("log-root", not items or items[-1].index < log.size, f"an index below {log.size} expected")
     leaves = read_leaves(AccessLogLeaf if by_subject else ActorLogLeaf, [item.leaf for item in items])
     for before, after in zip(leaves, leaves[1:]):
         rises = before.sequence <= after.sequence and before.time <= after.time
@@ -486,9 +488,8 @@ def check_edges(content: HistoryFile, times: list[int], within: list[bool], log:
     """That there is nothing more within the period on either side."""
     if not times:
         return
-    # An index past the end is no gap: the range proof does not hold.
     begins = content.items[0].index == 0 or times[0] < content.start
-    ends = content.items[-1].index >= log.size - 1 or times[-1] >= content.end
+    ends = content.items[-1].index == log.size - 1 or times[-1] >= content.end
     if len(times) == 2 and not any(within):
         begins, ends = times[0] < content.start, times[1] >= content.end
     require("history-gap", begins, f"accesses from the first on, or from before the period, expected from {times[0]}")

@@ -445,7 +445,9 @@ fn compare(
         (true, Effect::Deny) => OutcomeKind::AccessUncovered,
     };
     let permit_until_ms = match kind {
-        OutcomeKind::AccessPermitted => recorded.at.time_ms + ledger.manifest.limits.permit_validity_ms,
+        OutcomeKind::AccessPermitted => {
+            recorded.at.time_ms.saturating_add(ledger.manifest.limits.permit_validity_ms)
+        }
         _ => 0,
     };
     let wrong = |field, right: String, found: String| {
@@ -516,7 +518,7 @@ fn report(
                 .to_owned()
         }
         None => {
-            "transaction: not in this file, because it names other subjects too; its id is in the access log"
+            "transaction: not in this file, because it may name other subjects too; its id is in the access log"
                 .to_owned()
         }
     });
@@ -544,7 +546,7 @@ fn report(
     ));
     if file.transaction.is_none() {
         finding.trusted.push(
-            "The same, for the question being the one that the recipient signed: its transaction is not shown.".to_owned(),
+            "Whoever vouches for the state, for the question being the one that the recipient signed: its transaction is not shown.".to_owned(),
         );
     }
     finding.does_not_prove.extend([

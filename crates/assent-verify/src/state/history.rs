@@ -195,6 +195,10 @@ pub fn verify_history(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError>
     if file.from_ms >= file.to_ms {
         return Err(CheckError::Period("its end is not after its begin".to_owned()).into());
     }
+    if file.from_ms > as_of.header.time_ms {
+        let problem = format!("it begins after the state, which reaches to {}", as_of.words());
+        return Err(CheckError::Period(problem).into());
+    }
     let key = file.whose.key();
     let range: CompactRange = match file.whose {
         Whose::Subject(_) => file.log.check::<SubjectAccesses>(key, &as_of)?.unwrap_or_default().0,
@@ -216,9 +220,10 @@ pub fn verify_history(bytes: &[u8], pins: &Pins) -> Result<Finding, VerifyError>
         "from_ms": file.from_ms,
         "to_ms": (file.to_ms != u64::MAX).then_some(file.to_ms),
     });
+    // No later entry is of a time below the state's own; from that time on nothing is known.
     let end = match file.to_ms {
-        u64::MAX => format!("to {}", as_of.words()),
-        to => format!("up to (and without) {}", utc(to)),
+        to if to <= as_of.header.time_ms => format!("up to (and without) {}", utc(to)),
+        _ => format!("to {}", as_of.words()),
     };
     let period = match file.from_ms {
         0 => format!("from the ledger's begin {end}"),
@@ -273,6 +278,9 @@ fn check_places(file: &HistoryFile, range: &CompactRange) -> Result<Vec<Leaf>, C
             Err(CheckError::HistoryGap { after: None, found: None, size })
         };
     };
+    if size == 0 {
+        return Err(CheckError::HistoryGap { after: None, found: Some(first.index), size });
+    }
     // In this order, so that each fault has its own name: what is moved leaves a gap too.
     let steps = || file.items.windows(2).map(|pair| (pair[0].index, pair[1].index));
     if let Some((before, after)) = steps().find(|(before, after)| after < before) {
@@ -285,6 +293,9 @@ fn check_places(file: &HistoryFile, range: &CompactRange) -> Result<Vec<Leaf>, C
         return Err(CheckError::HistoryGap { after: Some(before), found: Some(after), size });
     }
     let wrong = |problem: String| CheckError::LogRoot { log: "history", problem };
+    if last.index >= size {
+        return Err(wrong(format!("access {} is past its end: it has {size}", last.index)));
+    }
     let mut leaves = Vec::with_capacity(file.items.len());
     for item in &file.items {
         let leaf = read_leaf(file.whose, &item.leaf)
@@ -313,6 +324,10 @@ fn check_places(file: &HistoryFile, range: &CompactRange) -> Result<Vec<Leaf>, C
     if last.index < size.saturating_sub(1) && opened(last) {
         return Err(CheckError::HistoryGap { after: Some(last.index), found: None, size });
     }
+    for item in file.items.iter().filter(|item| !opened(item) && item.detail.is_some()) {
+        let problem = "a detail without its decision".to_owned();
+        return Err(CheckError::HistoryItem { index: item.index, problem });
+    }
     let outside_only = file.items.iter().all(|item| !opened(item));
     let inner = file.items.len().checked_sub(1).and_then(|end| file.items.get(1..end)).unwrap_or_default();
     if inner.iter().any(|item| !opened(item)) {
@@ -322,11 +337,11 @@ fn check_places(file: &HistoryFile, range: &CompactRange) -> Result<Vec<Leaf>, C
         // Nothing within the period: the two neighbours are on its two sides, or the log's end is.
         let before = leaves.first().is_some_and(|leaf| leaf.at.time_ms < file.from_ms);
         let after = leaves.last().is_some_and(|leaf| leaf.at.time_ms >= file.to_ms);
-        let covered = match (before, after) {
-            (true, true) => true,
-            (true, false) => last.index + 1 == size,
-            (false, true) => first.index == 0,
-            (false, false) => false,
+        let covered = match (before, after, file.items.len()) {
+            (true, true, 2) => true,
+            (true, false, 1) => last.index + 1 == size,
+            (false, true, 1) => first.index == 0,
+            _ => false,
         };
         if !covered {
             return Err(CheckError::HistoryGap { after: Some(last.index), found: None, size });

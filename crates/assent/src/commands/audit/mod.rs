@@ -15,7 +15,7 @@ use assent_core::{ChainId, TransactionId, machine::Cursor, note::Checkpoint};
 use assent_verify::{
     ConsistencyFile, Pins,
     command::{Work, read_file},
-    evidence::{Evidence, RootClaim, SignedHeader, Statements, verify_evidence},
+    evidence::{Evidence, RecordProof, RootClaim, SignedHeader, Statements, verify_evidence},
     replay::{History, MemoryState, ReplayError, Replayer},
     verify_consistency_file,
 };
@@ -342,6 +342,7 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<Outcome> {
                     state.apply(sealed);
                     statements.add_entries(&replayed.header, replayed.signature, &batch.entries);
                     history.append(sealed)?;
+                    statements.add_effects(replayed.header.hash(), sealed.effects.clone());
                 }
                 if checkpoint.is_some_and(|checkpoint| checkpoint.size == history.size()) {
                     root = Some(history.root());
@@ -386,6 +387,10 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<Outcome> {
     if !found.evidence.is_empty() {
         return write_evidence(&found.evidence, &found.ignored, &args.pins.pins(), &args.output, args.json);
     }
+    if checkpoint.zip(root).is_some_and(|(checkpoint, root)| checkpoint.root != root) {
+        // Only where what was found cannot be put into a file.
+        bail!("{checked}; no evidence was found: {}", found.ignored.join("; "));
+    }
     let rate = rate.of(entries);
     let compared = found.compared;
     output::print(
@@ -418,6 +423,23 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// The prover's record of a batch under a checkpoint over it, if it has one and shows it.
+async fn vouched(args: &ReplayArgs, source: &Source, number: u64) -> Option<RecordProof> {
+    let mut config = match (source, &args.prover) {
+        (Source::Stream { .. }, _) => assent_client::ClientConfig::new(&args.from),
+        (Source::Files { .. }, Some(prover)) => assent_client::ClientConfig::new(prover),
+        (Source::Files { .. }, None) => return None,
+    };
+    config.chain = Some(source.chain_id());
+    if let Some(prover) = &args.prover {
+        config.prover.clone_from(prover);
+    }
+    let client = Client::connect(config).await.ok()?;
+    let note = client.checkpoint(number + 1).await.ok()?;
+    let (record, path) = client.batch_record(number, number + 1).await.ok()?;
+    Some(RecordProof { claim: RootClaim::Signed(note), record, path })
+}
+
 /// Evidence of a wrong batch: all batches up to it, read once more. Where the prover vouched for it, evidence against both.
 async fn convict(
     args: &ReplayArgs,
@@ -431,6 +453,9 @@ async fn convict(
     if let Some(note) = note {
         statements.add_claim("the prover's checkpoint", RootClaim::Signed(note));
     }
+    if let Some(record) = vouched(args, &source, number).await {
+        statements.add_record("the prover's batch record", number, record);
+    }
     let mut next = 0;
     while let Some(batch) = source.next().await? {
         if next <= number {
@@ -442,7 +467,7 @@ async fn convict(
         next += 1;
     }
     if !args.json {
-        println!("Batch {number} DOES NOT FOLLOW from its own log: {divergence}");
+        output::print_text(&format!("Batch {number} DOES NOT FOLLOW from its own log: {divergence}"));
     }
     let found = statements.find(&args.pins.pins(), &mut |_, _| {})?;
     ensure!(!found.evidence.is_empty(), "the batches are not the same when they are read again");
