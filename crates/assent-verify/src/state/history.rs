@@ -324,7 +324,7 @@ fn check_places(file: &HistoryFile, range: &CompactRange) -> Result<Vec<Leaf>, C
     if last.index < size.saturating_sub(1) && opened(last) {
         return Err(CheckError::HistoryGap { after: Some(last.index), found: None, size });
     }
-    for item in file.items.iter().filter(|item| !opened(item) && item.detail.is_some()) {
+    if let Some(item) = file.items.iter().find(|item| !opened(item) && item.detail.is_some()) {
         let problem = "a detail without its decision".to_owned();
         return Err(CheckError::HistoryItem { index: item.index, problem });
     }
