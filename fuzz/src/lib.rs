@@ -10,16 +10,22 @@ use assent_core::{
 };
 use assent_fhir::{Profile, ReferenceMap};
 use assent_proto::v1 as proto;
-use assent_verify::{Bundle, Pins, base, batches, evidence::Evidence, verify_file};
+use assent_verify::{
+    Bundle, Pins, base, batches,
+    evidence::Evidence,
+    state::{consent::ConsentFile, decision::DecisionFile, history::HistoryFile},
+    verify_file,
+};
 use prost::Message;
 
 /// A target.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by the names of their folders in `corpus/`.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("body", body),
     ("bundle", bundle),
+    ("state", state),
     ("evidence", evidence),
     ("checkpoint", checkpoint),
     ("fhir", fhir),
@@ -63,6 +69,21 @@ pub fn bundle(data: &[u8]) {
         let (content, digest) = data.split_at(data.len() - 32);
         assert_eq!(assent_core::codec::sha256(content)[..], *digest);
     }
+}
+
+/// Files about state: what is read has one encoding, and no content of them is taken for sound that is not.
+pub fn state(data: &[u8]) {
+    let same = |again: Vec<u8>| assert_eq!(again[..again.len() - 32], data[..data.len() - 32]);
+    if let Ok((file, _)) = DecisionFile::decode(data) {
+        same(file.encode());
+    }
+    if let Ok((file, _)) = ConsentFile::decode(data) {
+        same(file.encode());
+    }
+    if let Ok((file, _)) = HistoryFile::decode(data) {
+        same(file.encode());
+    }
+    let _ = verify_file(data, &Pins::default());
 }
 
 /// Evidence, receipts, consistency proofs, exported batches and their parts.

@@ -116,7 +116,10 @@ impl Encoder {
     /// Begins with type and version.
     #[must_use]
     pub fn new(layout: Layout) -> Self {
-        Self(vec![layout as u8, VERSION])
+        // Most layouts fit without growing.
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend([layout as u8, VERSION]);
+        Self(bytes)
     }
 
     /// One byte.
