@@ -61,7 +61,8 @@ pub(crate) enum ProofError {
     )]
     HistoryTooLong { found: u64 },
     #[error(
-        "the newest state is that after batch {batch} ({time_ms} ms, {entries} entries); it does not reach the moment"
+        "the newest state is that after batch {batch}, {} ({entries} entries): it does not reach the moment",
+        assent_verify::utc(*time_ms)
     )]
     MomentNotReached { batch: u64, time_ms: u64, entries: u64 },
     #[error(transparent)]

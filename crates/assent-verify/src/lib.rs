@@ -13,6 +13,13 @@
 //! 7. the base chain: inclusion in a block, headers linked, proof of work, pins;
 //! 8. the digest of the file.
 //!
+//! # Files about state
+//! [`state`] answers what inclusion cannot: that a decision was right, that a consent was in force, that a list of accesses is
+//! complete. Such a file rests on the state root of one batch record under a signed checkpoint; records are opened by their
+//! way through the state tree, log leaves by the compact ranges in them; then the rules run again. Whether the state root
+//! follows from the batches is not in the file: the prover vouches for it, and validators that have executed every batch
+//! again cosign ([`Pins::validators`], [`Pins::require`]).
+//!
 //! # Why two anchored histories cannot both verify
 //! An output is spent once on a base chain, so the seals form one chain. Every link must carry a larger history than the
 //! one before, and only the first link over a batch counts for it. So for each batch one anchor on one base chain decides;
