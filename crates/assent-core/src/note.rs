@@ -205,7 +205,7 @@ impl Checkpoint {
         Ok(format!("\u{2014} {name} {}\n", Base64::encode_string(&blob)))
     }
 
-    /// The cosignatures by these validators on a note that [`Self::open`] has accepted, one each, in their order.
+    /// The cosignatures by these validators on a note that [`Self::open`] has accepted, one for each key, in their order.
     ///
     /// # Errors
     /// [`NoteError::Cosignature`] where one of theirs does not verify.
@@ -218,6 +218,7 @@ impl Checkpoint {
         let text = self.text(chain);
         let lines = signature_lines(note)?;
         let mut found: Vec<Cosignature> = Vec::new();
+        let mut keys: Vec<PublicKey> = Vec::new();
         for cosigner in by {
             let hash = cosigner.hash();
             for line in lines.iter().filter(|line| line.name == cosigner.name && line.key_hash == hash) {
@@ -229,7 +230,9 @@ impl Checkpoint {
                     .key
                     .verify(cosigned_message(&text, time_s).as_bytes(), signature)
                     .map_err(|_| wrong())?;
-                if !found.iter().any(|one| one.name == cosigner.name) {
+                // Whoever has one key is one validator, under however many names.
+                if !keys.contains(&cosigner.key) {
+                    keys.push(cosigner.key);
                     found.push(Cosignature { name: cosigner.name.clone(), time_s });
                 }
             }
@@ -371,6 +374,11 @@ mod tests {
             other.cosignatures(&moved, &chain, &keys),
             Err(NoteError::Cosignature("a.example/v".into()))
         );
+        // One key under two names is one validator.
+        let twice = ["a.example/v", "c.example/v"]
+            .map(|name| CosignerKey::new(name, validators[0].public()).unwrap());
+        let both = format!("{note}{}", checkpoint.cosign(&chain, "c.example/v", &validators[0], 9).unwrap());
+        assert_eq!(checkpoint.cosignatures(&both, &chain, &twice).unwrap().len(), 1);
         for name in ["", "a b", "a+b", "a\nb", &"x".repeat(129)] {
             assert!(CosignerKey::new(name, key.public()).is_err());
         }

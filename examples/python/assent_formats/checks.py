@@ -135,7 +135,7 @@ def check_checkpoint(text: str, manifest: Manifest, chain_id: bytes, pins: Pins)
 
 
 def check_cosignatures(checkpoint: note.Checkpoint, pins: Pins) -> None:
-    found = len(checkpoint.cosigned_by)
+    found = len({validator.public_key for validator in checkpoint.cosigned_by})
     require(
         "cosignatures",
         found >= pins.required,
