@@ -100,8 +100,27 @@ fn no_proof(error: ProofError) -> Status {
 }
 
 impl ProverApi {
+    /// More cosignatures than there are validators to make them are not waited for.
+    fn can_have(&self, cosignatures: u32) -> Result<(), Status> {
+        let config = &self.shared.config;
+        let most = match config.duty {
+            Duty::Prover { .. } => config.validators.len(),
+            // It does not know whose cosignatures the prover takes in.
+            Duty::Validator { .. } => MAX_NOTE_SIGNATURES - 1,
+        };
+        if cosignatures as usize <= most {
+            return Ok(());
+        }
+        let text = format!(
+            "{cosignatures} cosignature(s) are wanted, and there are {most} validator(s) whose cosignatures are taken in \
+             (the prover's setting prover.validators)"
+        );
+        Err(errors::error(Code::FailedPrecondition, "TOO_FEW_COSIGNATURES", text))
+    }
+
     /// Fills in the newest checkpoint that is over the state and has enough cosignatures, with the path to it.
     async fn under_checkpoint(&self, state: &mut StateRoot, cosignatures: u32) -> Result<(), Status> {
+        self.can_have(cosignatures)?;
         let number = BatchHeader::decode(&state.header.header).map_err(internal)?.number;
         let least = cosignatures as usize;
         let (mut checkpointed, mut cosigned) =
@@ -370,11 +389,7 @@ impl ProverService for ProverApi {
             let problem = format!("the period ends at {to}, which is not after its begin, {from}");
             return Err(errors::field_error("FIELD_INVALID", "to_ms", problem));
         }
-        // More than there can be is not waited for.
-        if request.cosignatures as usize >= MAX_NOTE_SIGNATURES {
-            let text = format!("a checkpoint has fewer than {MAX_NOTE_SIGNATURES} cosignatures");
-            return Err(errors::error(Code::FailedPrecondition, "TOO_FEW_COSIGNATURES", text));
-        }
+        self.can_have(request.cosignatures)?;
         // Held until the last piece is sent, or not taken.
         let place = self.histories.clone().acquire_owned().await.map_err(internal)?;
         let mut file =
