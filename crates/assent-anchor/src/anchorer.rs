@@ -82,7 +82,8 @@ impl Anchorer {
         let open = open_seal(&config, &seals);
         let (outbox, next_version) = load_outbox(store.as_ref(), seals.len() as u64, open)?;
         let balance_sat = wallet.as_ref().map_or(0, AnchorWallet::spendable_sat);
-        let seen = Seen { seals, tip_height: tip.map_or(0, |tip| tip.height), balance_sat };
+        let seen =
+            Seen { seals, tip_height: tip.map_or(0, |tip| tip.height), balance_sat, ..Seen::default() };
         let view = Arc::new(AnchorView::new(seen, store.clone()));
         Ok(Self {
             config,
@@ -216,6 +217,7 @@ impl Anchorer {
         self.view.publish(|seen| {
             seen.seals.truncate(kept);
             seen.tip_height = fork.height;
+            seen.reorganisations += 1;
         });
         // The versions that spend what is the open seal again.
         self.load_outbox()
@@ -229,6 +231,8 @@ impl Anchorer {
     fn load_outbox(&mut self) -> Result<(), AnchorError> {
         let (index, seal) = self.open_seal();
         (self.outbox, self.next_version) = load_outbox(self.store.as_ref(), index, seal)?;
+        let versions = self.outbox.len() as u64;
+        self.view.publish_outbox(|outbox| (outbox.versions, outbox.capped) = (versions, false));
         Ok(())
     }
 
@@ -328,6 +332,7 @@ impl Anchorer {
                     cap = self.config.max_fee_rate,
                     "anchor waits: its fee is at the cap"
                 );
+                self.view.publish_outbox(|outbox| outbox.capped = true);
                 return Ok(false);
             }
         }
@@ -348,6 +353,11 @@ impl Anchorer {
         self.save(vec![(keys::outbox(index, version), Some(row.encode()))])?;
         self.outbox.push(row.clone());
         self.next_version += 1;
+        let versions = self.outbox.len() as u64;
+        self.view.publish_outbox(|outbox| {
+            (outbox.versions, outbox.fee_rate, outbox.capped) = (versions, fee_rate, false);
+            outbox.fees_sat += fee_sat;
+        });
         tracing::info!(size = checkpoint.size, txid = %transaction.compute_txid(), fee_sat, version, "anchoring");
         self.broadcast(&row).await?;
         Ok(true)

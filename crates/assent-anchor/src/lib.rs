@@ -29,5 +29,5 @@ pub use anchorer::{AnchorConfig, Anchorer};
 pub use base::{BaseFeed, update_feed};
 pub use error::AnchorError;
 pub use rows::AnchorStore;
-pub use view::{AnchorProof, AnchorView, SealStatus};
+pub use view::{AnchorProof, AnchorView, Outbox, SealStatus};
 pub use wallet::{Funding, fund_on_regtest};

@@ -1,6 +1,6 @@
 //! Bitcoin Core's JSON-RPC, as far as Assent calls it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bitcoin::{
     Block, BlockHash, Transaction, Txid,
@@ -9,6 +9,10 @@ use bitcoin::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
+use tokio_rustls::rustls::{
+    self,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 
 /// How long one call may take. Core answers all that is called here from memory or one block file.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -92,6 +96,42 @@ pub struct ChainInfo {
     pub blocks: u32,
 }
 
+/// Whom to believe and what to show where the node is behind TLS. Bitcoin Core itself speaks none; a proxy before it does, and
+/// so does the mock chain.
+#[derive(Clone, Default)]
+pub struct RpcTls {
+    /// Authorities whose server certificates are believed, in PEM.
+    pub ca: Option<Vec<u8>>,
+    /// Certificate chain and key to show, in PEM.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl RpcTls {
+    fn config(&self) -> Result<rustls::ClientConfig, String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let pem = self.ca.as_ref().ok_or("https needs an authority to believe (tls.ca)")?;
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            roots.add(certificate.map_err(|error| text(&error))?).map_err(|error| text(&error))?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| text(&error))?
+            .with_root_certificates(roots);
+        match &self.identity {
+            None => Ok(builder.with_no_client_auth()),
+            Some((certificate, key)) => {
+                let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate)
+                    .collect::<Result<_, _>>()
+                    .map_err(|error| text(&error))?;
+                let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| text(&error))?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| text(&error))
+            }
+        }
+    }
+}
+
 /// A client of one node.
 #[derive(Clone, Debug)]
 pub struct BitcoinRpc {
@@ -156,18 +196,27 @@ impl BitcoinRpc {
     /// # Errors
     /// [`RpcError::Url`].
     pub fn new(url: &str) -> Result<Self, RpcError> {
+        Self::with_tls(url, &RpcTls::default())
+    }
+
+    /// The same; where the URL begins with `https`, over TLS.
+    ///
+    /// # Errors
+    /// [`RpcError::Url`].
+    pub fn with_tls(url: &str, tls: &RpcTls) -> Result<Self, RpcError> {
         let mut parsed = reqwest::Url::parse(url).map_err(|error| RpcError::Url(error.to_string()))?;
         let auth = (!parsed.username().is_empty())
             .then(|| (parsed.username().to_owned(), parsed.password().unwrap_or_default().to_owned()));
         // The password must not appear in messages.
         let cleared = parsed.set_username("").and_then(|()| parsed.set_password(None));
-        if cleared.is_err() || parsed.scheme() != "http" {
-            return Err(RpcError::Url("expected http://[user:password@]host:port".into()));
+        if cleared.is_err() || !["http", "https"].contains(&parsed.scheme()) {
+            return Err(RpcError::Url("expected http://[user:password@]host:port, or https".into()));
         }
-        let http = reqwest::Client::builder()
-            .timeout(CALL_TIMEOUT)
-            .build()
-            .map_err(|error| RpcError::Url(error.to_string()))?;
+        let mut builder = reqwest::Client::builder();
+        if parsed.scheme() == "https" {
+            builder = builder.tls_backend_preconfigured(tls.config().map_err(RpcError::Url)?);
+        }
+        let http = builder.timeout(CALL_TIMEOUT).build().map_err(|error| RpcError::Url(error.to_string()))?;
         Ok(Self { http, url: parsed.into(), auth })
     }
 

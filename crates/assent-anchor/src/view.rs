@@ -42,11 +42,37 @@ pub struct AnchorView {
     store: Arc<dyn AnchorStore>,
 }
 
+/// The anchor that is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outbox {
+    /// Versions of it that were broadcast; 0 where there is none under way.
+    pub versions: u64,
+    /// Fee rate of the newest version made, in satoshi for 1,000 virtual bytes.
+    pub fee_rate: u64,
+    /// Fees of all versions made since the start, in satoshi. At most one version of each anchor is ever paid.
+    pub fees_sat: u64,
+    /// It waits, because another version would cost more than is ever paid.
+    pub capped: bool,
+}
+
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) seals: Vec<SealRow>,
     pub(crate) tip_height: u32,
     pub(crate) balance_sat: u64,
+    pub(crate) outbox: Outbox,
+    pub(crate) reorganisations: u64,
+}
+
+impl Seen {
+    fn status(&self, seal: &SealRow) -> SealStatus {
+        SealStatus {
+            size: seal.size,
+            txid: seal.txid,
+            height: seal.height,
+            depth: self.tip_height.saturating_sub(seal.height) + 1,
+        }
+    }
 }
 
 impl AnchorView {
@@ -66,6 +92,11 @@ impl AnchorView {
         self.changes.send_modify(|count| *count += 1);
     }
 
+    /// Changes what is known of the anchor under way, which no tier depends on.
+    pub(crate) fn publish_outbox(&self, change: impl FnOnce(&mut Outbox)) {
+        change(&mut self.seen.write().unwrap_or_else(PoisonError::into_inner).outbox);
+    }
+
     pub(crate) fn seen(&self) -> std::sync::RwLockReadGuard<'_, Seen> {
         // Writers replace whole values; none can be left half done.
         self.seen.read().unwrap_or_else(PoisonError::into_inner)
@@ -76,12 +107,34 @@ impl AnchorView {
     pub fn first_over(&self, batch_number: u64) -> Option<SealStatus> {
         let seen = self.seen();
         let seal = seen.seals.get(seen.seals.partition_point(|seal| seal.size <= batch_number))?;
-        Some(SealStatus {
-            size: seal.size,
-            txid: seal.txid,
-            height: seal.height,
-            depth: seen.tip_height.saturating_sub(seal.height) + 1,
-        })
+        Some(seen.status(seal))
+    }
+
+    /// The newest seals, newest first, at most so many.
+    #[must_use]
+    pub fn newest(&self, count: usize) -> Vec<SealStatus> {
+        let seen = self.seen();
+        seen.seals.iter().rev().take(count).map(|seal| seen.status(seal)).collect()
+    }
+
+    /// Size of the newest checkpoint that a seal of at least this depth carries; 0 where there is none.
+    #[must_use]
+    pub fn size_at_depth(&self, depth: u32) -> u64 {
+        let seen = self.seen();
+        let deep = seen.seals.partition_point(|seal| seen.status(seal).depth >= depth);
+        deep.checked_sub(1).and_then(|index| seen.seals.get(index)).map_or(0, |seal| seal.size)
+    }
+
+    /// The anchor that is under way.
+    #[must_use]
+    pub fn outbox(&self) -> Outbox {
+        self.seen().outbox
+    }
+
+    /// Reorganisations of the base chain that were seen since the start.
+    #[must_use]
+    pub fn reorganisations(&self) -> u64 {
+        self.seen().reorganisations
     }
 
     /// Sizes and roots that the seals carry, from an index on.

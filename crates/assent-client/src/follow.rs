@@ -6,6 +6,7 @@ use assent_core::TransactionId;
 use assent_proto::v1::{self as proto, Tier, TierStatus};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::Code;
 
 use crate::{Client, ClientError};
 
@@ -25,9 +26,19 @@ impl Client {
         &self,
         id: TransactionId,
     ) -> Result<impl Stream<Item = Result<TierStatus, ClientError>> + use<>, ClientError> {
-        let (first, _, sealed) = self.transaction(id).await?;
         let (sender, receiver) = mpsc::channel(16);
         let client = self.clone();
+        let (first, _, sealed) = match self.transaction(id).await {
+            Ok(found) => found,
+            // Whoever may only submit hears of the tiers all the same, from the prover.
+            Err(ClientError::Node(status)) if status.code() == Code::PermissionDenied => {
+                tokio::spawn(async move {
+                    let _ = client.tell(id, None, &sender).await;
+                });
+                return Ok(ReceiverStream::new(receiver));
+            }
+            Err(error) => return Err(error),
+        };
         tokio::spawn(async move {
             let status = |tier: Tier| TierStatus {
                 tier: tier as i32,
@@ -36,7 +47,7 @@ impl Client {
                 ..TierStatus::default()
             };
             // Nobody listens any more where sending fails; the task ends then.
-            let _ = client.tell(id, sealed, status, &sender).await;
+            let _ = client.tell(id, Some((sealed, &status)), &sender).await;
         });
         Ok(ReceiverStream::new(receiver))
     }
@@ -44,17 +55,25 @@ impl Client {
     async fn tell(
         &self,
         id: TransactionId,
-        sealed: bool,
-        status: impl Fn(Tier) -> TierStatus,
+        known: Option<(bool, &(dyn Fn(Tier) -> TierStatus + Sync))>,
         sender: &mpsc::Sender<Result<TierStatus, ClientError>>,
     ) -> Result<(), mpsc::error::SendError<Result<TierStatus, ClientError>>> {
-        let mut waiting = !sealed;
-        sender.send(Ok(status(if sealed { Tier::Sealed } else { Tier::Sequenced }))).await?;
+        let mut waiting = known.filter(|(sealed, _)| !sealed).map(|(_, status)| status);
+        if let Some((sealed, status)) = known {
+            sender.send(Ok(status(if sealed { Tier::Sealed } else { Tier::Sequenced }))).await?;
+        }
         let mut last: Option<TierStatus> = None;
         while !sender.is_closed() {
             let request = proto::WatchTierRequest { transaction_id: id.0.to_vec() };
+            let request = match self.ask("/assent.v1.ProverService/WatchTier", request) {
+                Ok(request) => request,
+                Err(error) => return sender.send(Err(error)).await,
+            };
             let mut stream = match self.prover.clone().watch_tier(request).await {
                 Ok(response) => response.into_inner(),
+                Err(status) if matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated) => {
+                    return sender.send(Err(status.into())).await;
+                }
                 Err(_) => {
                     tokio::time::sleep(RECONNECT).await;
                     continue;
@@ -64,7 +83,7 @@ impl Client {
                 tokio::select! {
                     message = stream.message() => match message {
                         Ok(Some(proto::WatchTierResponse { status: Some(now) })) => {
-                            waiting = false;
+                            waiting = None;
                             if last.as_ref() != Some(&now) {
                                 last = Some(now.clone());
                                 sender.send(Ok(now)).await?;
@@ -73,10 +92,11 @@ impl Client {
                         Ok(Some(_)) => {}
                         Ok(None) | Err(_) => break,
                     },
-                    () = tokio::time::sleep(POLL), if waiting => match self.transaction(id).await {
+                    () = tokio::time::sleep(POLL), if waiting.is_some() => match self.transaction(id).await {
                         Ok((_, _, true)) => {
-                            waiting = false;
-                            sender.send(Ok(status(Tier::Sealed))).await?;
+                            if let Some(status) = waiting.take() {
+                                sender.send(Ok(status(Tier::Sealed))).await?;
+                            }
                         }
                         Ok(_) => {}
                         Err(error) => return sender.send(Err(error)).await,

@@ -27,6 +27,7 @@
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 
+mod dial;
 mod follow;
 mod receipt;
 mod retry;
@@ -43,12 +44,11 @@ use assent_proto::v1::{
     sequencer_service_client::SequencerServiceClient, submit_response, submit_result, transaction_body::Act,
 };
 use thiserror::Error;
-use tonic::{
-    Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Request, Status};
 
+pub use dial::{Authorized, Bearer, Credentials, Dial, InProcess};
 pub use receipt::{ReceiptError, Sequenced};
+pub use retry::describe;
 pub use stream::{STREAM_WINDOW, StreamItem, StreamResults, StreamSender};
 
 /// Bytes of one answer: the largest bundle.
@@ -57,6 +57,8 @@ const MAX_ANSWER_BYTES: usize = 65 * 1024 * 1024;
 /// Bytes of one message of the batch stream: the largest batch, with its entries.
 const MAX_BATCH_MESSAGE: usize = 3 * assent_core::limits::MAX_BATCH_BYTES as usize;
 
+const GET_LEDGER: &str = "/assent.v1.SequencerService/GetLedger";
+
 /// How to reach a ledger.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
@@ -64,6 +66,8 @@ pub struct ClientConfig {
     pub sequencer: String,
     /// The prover's address. The same as the sequencer's where one process runs both.
     pub prover: String,
+    /// Who the client is, and whom it believes.
+    pub credentials: Credentials,
     /// The ledger that is meant. Without it, whatever ledger the node says it serves is believed.
     pub chain: Option<ChainId>,
     /// How long one submission or question may take, tries included.
@@ -79,6 +83,7 @@ impl ClientConfig {
         Self {
             sequencer: node.to_owned(),
             prover: node.to_owned(),
+            credentials: Credentials::default(),
             chain: None,
             deadline: Duration::from_secs(30),
             // Long enough for a device that submits when it is online again, short enough that a lost one is soon over.
@@ -98,6 +103,17 @@ pub enum ClientError {
         /// Why.
         problem: String,
     },
+    /// Certificate or key cannot be used.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The token cannot be sent.
+    #[error("the token is not one line of plain characters")]
+    Token,
+    /// A signed query names the ledger, so it has to be known.
+    #[error(
+        "to ask with an account's key, the chain id has to be given, from a source that you trust (--chain)"
+    )]
+    ChainNeeded,
     /// Nobody answers.
     #[error("no answer from {address} within {seconds} s: {problem}")]
     Unreachable {
@@ -157,8 +173,8 @@ pub struct Client {
     config: Arc<ClientConfig>,
     manifest: Arc<GenesisManifest>,
     chain_id: ChainId,
-    sequencer: SequencerServiceClient<Channel>,
-    prover: ProverServiceClient<Channel>,
+    sequencer: SequencerServiceClient<Authorized>,
+    prover: ProverServiceClient<Authorized>,
 }
 
 /// Bytes of a history that is taken: those of the largest file.
@@ -179,13 +195,18 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
-        let sequencer = SequencerServiceClient::new(channel(&config.sequencer)?)
-            .max_decoding_message_size(MAX_ANSWER_BYTES);
-        let prover =
-            ProverServiceClient::new(channel(&config.prover)?).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let (sequencer, prover) = services(&config)?;
+        let account = config.credentials.account.as_ref();
+        let chain = match (account, config.chain) {
+            (Some(_), None) => return Err(ClientError::ChainNeeded),
+            (_, chain) => chain.unwrap_or(ChainId([0; 32])),
+        };
         let ledger = retry::until(&config.sequencer, config.deadline, || {
             let mut sequencer = sequencer.clone();
-            async move { Ok(sequencer.get_ledger(proto::GetLedgerRequest {}).await?.into_inner()) }
+            async move {
+                let request = dial::question(account, chain, GET_LEDGER, proto::GetLedgerRequest {})?;
+                Ok(sequencer.get_ledger(request).await?.into_inner())
+            }
         })
         .await?;
         let manifest = GenesisManifest::decode(&ledger.manifest).map_err(ClientError::Manifest)?;
@@ -200,6 +221,15 @@ impl Client {
             sequencer,
             prover,
         })
+    }
+
+    /// A question, signed where an account asks about itself.
+    pub(crate) fn ask<T: prost::Message>(
+        &self,
+        method: &'static str,
+        message: T,
+    ) -> Result<Request<T>, ClientError> {
+        dial::question(self.config.credentials.account.as_ref(), self.chain_id, method, message)
     }
 
     /// The ledger.
@@ -276,7 +306,12 @@ impl Client {
         let response = retry::until(&self.config.sequencer, self.config.deadline, || {
             let mut sequencer = self.sequencer.clone();
             let request = proto::GetTransactionRequest { transaction_id: id.0.to_vec() };
-            async move { Ok(sequencer.get_transaction(request).await?.into_inner()) }
+            async move {
+                Ok(sequencer
+                    .get_transaction(self.ask("/assent.v1.SequencerService/GetTransaction", request)?)
+                    .await?
+                    .into_inner())
+            }
         })
         .await?;
         let sequenced = response.sequenced.ok_or(ClientError::Incomplete("a receipt"))?;
@@ -295,7 +330,12 @@ impl Client {
         retry::until(&self.config.sequencer, self.config.deadline, || {
             let mut sequencer = self.sequencer.clone();
             let request = proto::GetConsentRequest { consent_id: id.0.to_vec() };
-            async move { Ok(sequencer.get_consent(request).await?.into_inner()) }
+            async move {
+                Ok(sequencer
+                    .get_consent(self.ask("/assent.v1.SequencerService/GetConsent", request)?)
+                    .await?
+                    .into_inner())
+            }
         })
         .await
     }
@@ -308,7 +348,12 @@ impl Client {
         retry::until(&self.config.sequencer, self.config.deadline, || {
             let mut sequencer = self.sequencer.clone();
             let request = proto::GetAccountRequest { account_id: id.0.to_vec() };
-            async move { Ok(sequencer.get_account(request).await?.into_inner()) }
+            async move {
+                Ok(sequencer
+                    .get_account(self.ask("/assent.v1.SequencerService/GetAccount", request)?)
+                    .await?
+                    .into_inner())
+            }
         })
         .await
     }
@@ -321,7 +366,13 @@ impl Client {
         retry::until(&self.config.prover, self.config.deadline, || {
             let mut prover = self.prover.clone();
             let request = proto::GetBundleRequest { transaction_id: id.0.to_vec(), open_details };
-            async move { Ok(prover.get_bundle(request).await?.into_inner().bundle) }
+            async move {
+                Ok(prover
+                    .get_bundle(self.ask("/assent.v1.ProverService/GetBundle", request)?)
+                    .await?
+                    .into_inner()
+                    .bundle)
+            }
         })
         .await
     }
@@ -343,7 +394,13 @@ impl Client {
                 subject: subject.map(|subject| subject.0.to_vec()).unwrap_or_default(),
                 cosignatures,
             };
-            async move { Ok(prover.get_decision_proof(request).await?.into_inner().file) }
+            async move {
+                Ok(prover
+                    .get_decision_proof(self.ask("/assent.v1.ProverService/GetDecisionProof", request)?)
+                    .await?
+                    .into_inner()
+                    .file)
+            }
         })
         .await
     }
@@ -366,7 +423,13 @@ impl Client {
                 Moment::Sequence(sequence) => At::Sequence(sequence),
             });
             let request = proto::GetConsentProofRequest { consent_id: consent.0.to_vec(), at, cosignatures };
-            async move { Ok(prover.get_consent_proof(request).await?.into_inner().file) }
+            async move {
+                Ok(prover
+                    .get_consent_proof(self.ask("/assent.v1.ProverService/GetConsentProof", request)?)
+                    .await?
+                    .into_inner()
+                    .file)
+            }
         })
         .await
     }
@@ -393,7 +456,12 @@ impl Client {
                 to_ms: period.1.unwrap_or(0),
                 cosignatures,
             };
-            async move { Ok(prover.get_history_proof(request).await?.into_inner()) }
+            async move {
+                Ok(prover
+                    .get_history_proof(self.ask("/assent.v1.ProverService/GetHistoryProof", request)?)
+                    .await?
+                    .into_inner())
+            }
         })
         .await?;
         let mut file = Vec::new();
@@ -415,7 +483,13 @@ impl Client {
         retry::until(&self.config.prover, self.config.deadline, || {
             let mut prover = self.prover.clone();
             let request = proto::GetCheckpointRequest { size };
-            async move { Ok(prover.get_checkpoint(request).await?.into_inner().checkpoint) }
+            async move {
+                Ok(prover
+                    .get_checkpoint(self.ask("/assent.v1.ProverService/GetCheckpoint", request)?)
+                    .await?
+                    .into_inner()
+                    .checkpoint)
+            }
         })
         .await
     }
@@ -428,7 +502,12 @@ impl Client {
         let answer = retry::until(&self.config.prover, self.config.deadline, || {
             let mut prover = self.prover.clone();
             let request = proto::GetConsistencyProofRequest { old_size, new_size };
-            async move { Ok(prover.get_consistency_proof(request).await?.into_inner()) }
+            async move {
+                Ok(prover
+                    .get_consistency_proof(self.ask("/assent.v1.ProverService/GetConsistencyProof", request)?)
+                    .await?
+                    .into_inner())
+            }
         })
         .await?;
         let hash = |bytes: &Vec<u8>| Hash::try_from(bytes.as_slice());
@@ -448,7 +527,12 @@ impl Client {
         let answer = retry::until(&self.config.prover, self.config.deadline, || {
             let mut prover = self.prover.clone();
             let request = proto::GetBatchRecordRequest { number, size };
-            async move { Ok(prover.get_batch_record(request).await?.into_inner()) }
+            async move {
+                Ok(prover
+                    .get_batch_record(self.ask("/assent.v1.ProverService/GetBatchRecord", request)?)
+                    .await?
+                    .into_inner())
+            }
         })
         .await?;
         let hash = |bytes: &Vec<u8>| Hash::try_from(bytes.as_slice());
@@ -463,7 +547,14 @@ impl Client {
     pub async fn ledger(&self) -> Result<proto::GetLedgerResponse, ClientError> {
         retry::until(&self.config.sequencer, self.config.deadline, || {
             let mut sequencer = self.sequencer.clone();
-            async move { Ok(sequencer.get_ledger(proto::GetLedgerRequest {}).await?.into_inner()) }
+            async move {
+                Ok(sequencer
+                    .get_ledger(
+                        self.ask("/assent.v1.SequencerService/GetLedger", proto::GetLedgerRequest {})?,
+                    )
+                    .await?
+                    .into_inner())
+            }
         })
         .await
     }
@@ -485,24 +576,51 @@ impl Client {
         })
         .await
     }
-
-    /// How far the prover has come.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn prover_status(&self) -> Result<proto::GetProverStatusResponse, ClientError> {
-        retry::until(&self.config.prover, self.config.deadline, || {
-            let mut prover = self.prover.clone();
-            async move { Ok(prover.get_prover_status(proto::GetProverStatusRequest {}).await?.into_inner()) }
-        })
-        .await
-    }
 }
 
-fn channel(address: &str) -> Result<Channel, ClientError> {
-    let endpoint = Endpoint::from_shared(address.to_owned())
-        .map_err(|error| ClientError::Address { address: address.to_owned(), problem: error.to_string() })?;
-    Ok(endpoint.connect_timeout(Duration::from_secs(5)).connect_lazy())
+/// Channels to both services. Nothing is sent yet.
+fn services(
+    config: &ClientConfig,
+) -> Result<(SequencerServiceClient<Authorized>, ProverServiceClient<Authorized>), ClientError> {
+    let channel = |address: &str| {
+        let dial = Dial::new(address, config.credentials.clone());
+        dial.channel(&dial.endpoint()?)
+    };
+    let sequencer =
+        SequencerServiceClient::new(channel(&config.sequencer)?).max_decoding_message_size(MAX_ANSWER_BYTES);
+    let prover =
+        ProverServiceClient::new(channel(&config.prover)?).max_decoding_message_size(MAX_ANSWER_BYTES);
+    Ok((sequencer, prover))
+}
+
+/// How the sequencer at the configured address does. Needs neither the ledger nor the prover.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn sequencer_status(
+    config: &ClientConfig,
+) -> Result<proto::GetSequencerStatusResponse, ClientError> {
+    let (sequencer, _) = services(config)?;
+    retry::until(&config.sequencer, config.deadline, || {
+        let mut sequencer = sequencer.clone();
+        async move {
+            Ok(sequencer.get_sequencer_status(proto::GetSequencerStatusRequest {}).await?.into_inner())
+        }
+    })
+    .await
+}
+
+/// How the prover or validator at the configured address does. Needs neither the ledger nor the sequencer.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn prover_status(config: &ClientConfig) -> Result<proto::GetProverStatusResponse, ClientError> {
+    let (_, prover) = services(config)?;
+    retry::until(&config.prover, config.deadline, || {
+        let mut prover = prover.clone();
+        async move { Ok(prover.get_prover_status(proto::GetProverStatusRequest {}).await?.into_inner()) }
+    })
+    .await
 }
 
 /// Random bytes from the operating system.

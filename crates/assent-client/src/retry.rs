@@ -56,7 +56,9 @@ pub(crate) fn is_transient(status: &Status) -> bool {
         )
 }
 
-pub(crate) fn describe(status: &Status) -> String {
+/// What an error of a call says, with what lies behind it.
+#[must_use]
+pub fn describe(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut source = std::error::Error::source(status);
     while let Some(cause) = source {

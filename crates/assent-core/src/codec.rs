@@ -58,6 +58,7 @@ pub enum Layout {
     DecisionFile = 0x37,
     ConsentFile = 0x38,
     HistoryFile = 0x39,
+    Query = 0x3a,
     /// Not hashed: rows of the databases.
     StoredRow = 0x40,
 }

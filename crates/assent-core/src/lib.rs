@@ -28,6 +28,7 @@ pub mod manifest;
 pub mod note;
 pub mod outcome;
 pub mod policy;
+pub mod query;
 pub mod receipt;
 pub mod records;
 pub mod ruleset;

@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use bitcoin::hashes::{Hash, hash160};
 use bitcoin::{Block, BlockHash, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WPubkeyHash};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::chain::{Chain, Submitted};
 use crate::disk::{Opened, Store};
@@ -81,6 +84,21 @@ impl MockChain {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), MockChainError> {
+        // Fails at once where the socket is unusable, instead of logging for ever.
+        listener.local_addr().map_err(MockChainError::Serve)?;
+        self.serve_incoming(TcpListenerStream::new(listener), shutdown).await
+    }
+
+    /// The same on connections that somebody else accepts, as TLS needs it.
+    ///
+    /// # Errors
+    ///
+    /// None at present.
+    pub async fn serve_incoming<C: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+        self,
+        incoming: impl Stream<Item = std::io::Result<C>> + Send,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), MockChainError> {
         let stop = async {
             tokio::select! {
                 () = shutdown => {}
@@ -88,7 +106,7 @@ impl MockChain {
             }
         };
         tokio::select! {
-            served = server::serve(self.clone(), listener, stop) => served,
+            served = server::serve(self.clone(), incoming, stop) => served,
             () = self.mine_on_timer() => Ok(()),
         }
     }

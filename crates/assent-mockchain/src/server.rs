@@ -1,7 +1,7 @@
 //! The HTTP half of JSON-RPC: methods, authentication, body limit, status codes as Core's `httprpc.cpp`.
 
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, io};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -12,9 +12,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_stream::{Stream, StreamExt};
 
 use crate::error::MockChainError;
 use crate::handle::MockChain;
@@ -36,33 +37,37 @@ impl fmt::Display for Dropped {
 
 impl std::error::Error for Dropped {}
 
-pub(crate) async fn serve(
+pub(crate) async fn serve<C>(
     chain: MockChain,
-    listener: TcpListener,
+    incoming: impl Stream<Item = io::Result<C>>,
     stop: impl Future<Output = ()>,
-) -> Result<(), MockChainError> {
-    // Fails at once where the socket is unusable, instead of logging for ever.
-    listener.local_addr().map_err(MockChainError::Serve)?;
+) -> Result<(), MockChainError>
+where
+    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (stopping, _) = watch::channel(false);
     let mut connections = JoinSet::new();
     tokio::pin!(stop);
-    loop {
-        while connections.try_join_next().is_some() {}
-        tokio::select! {
-            () = &mut stop => break,
-            _ = connections.join_next(), if connections.len() >= MAX_CONNECTIONS => {}
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve_connection(chain.clone(), stream, stopping.subscribe()));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
+    {
+        tokio::pin!(incoming);
+        loop {
+            while connections.try_join_next().is_some() {}
+            tokio::select! {
+                () = &mut stop => break,
+                _ = connections.join_next(), if connections.len() >= MAX_CONNECTIONS => {}
+                accepted = incoming.next(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                    Some(Ok(stream)) => {
+                        connections.spawn(serve_connection(chain.clone(), stream, stopping.subscribe()));
+                    }
+                    Some(Err(error)) => {
+                        tracing::warn!(%error, "could not accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                    None => break,
+                },
+            }
         }
     }
-    drop(listener);
     stopping.send_replace(true);
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(Duration::from_secs(DRAIN_SECONDS), drained).await.is_err() {
@@ -73,7 +78,7 @@ pub(crate) async fn serve(
 
 async fn serve_connection(
     chain: MockChain,
-    stream: tokio::net::TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     mut stopping: watch::Receiver<bool>,
 ) {
     let service = service_fn(move |request| answer(chain.clone(), request));

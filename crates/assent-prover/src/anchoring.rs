@@ -1,15 +1,20 @@
 //! The task that follows the base chain and anchors.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use assent_anchor::{AnchorStore, Anchorer};
 use assent_core::note::Checkpoint;
 use assent_merkle::tiles::TileProver;
+use assent_metrics::Stage;
 use assent_store::LedgerStore;
 use assent_verify::evidence::RootClaim;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{Duty, ProverError, Shared, halt};
+use crate::{Duty, ProverError, Shared, halt, status};
 
 /// How often the node is asked for its best block.
 const POLL: Duration = Duration::from_millis(500);
@@ -34,6 +39,7 @@ pub(crate) async fn run(
 ) -> Result<(), ProverError> {
     let mut last_anchor: Option<Instant> = None;
     let mut compared = 0;
+    let mut seen = [shared.anchors.newest(1).first().map_or(0, |seal| seal.size), confirmed(&shared)];
     let mut last_problem = String::new();
     loop {
         let checkpoint = match &shared.config.duty {
@@ -45,6 +51,9 @@ pub(crate) async fn run(
         };
         match anchorer.step(checkpoint).await {
             Ok(made) => {
+                if !last_problem.is_empty() {
+                    tell_problem(&shared, "", false);
+                }
                 last_problem.clear();
                 if made {
                     last_anchor = Some(Instant::now());
@@ -53,6 +62,8 @@ pub(crate) async fn run(
             Err(error) => {
                 // Anchoring never gives up: what is not anchored now is in the next checkpoint. Told once, not at every try.
                 let problem = error.to_string();
+                shared.config.metrics.base_errors.inc();
+                tell_problem(&shared, &problem, !error.is_transient());
                 if problem != last_problem {
                     if error.is_transient() {
                         tracing::warn!(%problem, "waiting for the base chain");
@@ -64,11 +75,38 @@ pub(crate) async fn run(
             }
         }
         compared = compare_roots(&shared, compared)?;
+        seen = tell_tiers(&shared, seen)?;
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
             _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
         }
     }
+}
+
+fn confirmed(shared: &Shared) -> u64 {
+    shared.anchors.size_at_depth(shared.config.confirmations)
+}
+
+/// For the status and the metrics: why the base chain cannot be followed or anchored on, and whether somebody has to act.
+fn tell_problem(shared: &Shared, problem: &str, stopped: bool) {
+    problem.clone_into(&mut shared.base_problem.write().unwrap_or_else(PoisonError::into_inner));
+    shared.config.metrics.anchoring_stopped.set(stopped.into());
+}
+
+/// Brings metrics up to date, and tells whoever follows a transaction that it is anchored or confirmed. `seen` is how far
+/// each had come; a reorganisation takes it back.
+fn tell_tiers(shared: &Shared, seen: [u64; 2]) -> Result<[u64; 2], ProverError> {
+    let now = [shared.anchors.newest(1).first().map_or(0, |seal| seal.size), confirmed(shared)];
+    for ((tier, from), to) in ["ANCHORED", "CONFIRMED"].into_iter().zip(seen).zip(now) {
+        if to > from {
+            status::reached(shared, tier, from, to)?;
+        }
+    }
+    if let Some(age) = (now[0] > seen[0]).then(|| status::age_of(shared, now[0] - 1)).transpose()?.flatten() {
+        shared.config.metrics.stages.observe(Stage::Anchor, age);
+    }
+    status::tell(shared)?;
+    Ok(now)
 }
 
 /// Compares what the seals on the base chain carry with our own history, from the first that was not compared yet. A prover

@@ -3,14 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use assent_client::{Authorized, Dial, describe};
 use assent_core::note::{Checkpoint, CosignerKey};
 use assent_merkle::tiles::TileProver;
 use assent_proto::v1::{self as proto, prover_service_client::ProverServiceClient};
 use assent_verify::evidence::RootClaim;
 use tokio::sync::watch;
-use tonic::transport::{Channel, Endpoint};
 
-use crate::{Cosigner, ProverError, Shared, cosign, halt};
+use crate::{Cosigner, ProverError, Shared, cosign, halt, status};
 
 /// How often the prover is asked.
 const POLL: Duration = Duration::from_millis(500);
@@ -19,15 +19,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(
     shared: Arc<Shared>,
-    address: String,
+    prover: Dial,
     cosigner: Option<Cosigner>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), ProverError> {
-    let endpoint = Endpoint::from_shared(address.clone())
-        .map_err(|error| ProverError::Address { address: address.clone(), problem: error.to_string() })?
-        .connect_timeout(Duration::from_secs(5))
-        .timeout(Duration::from_secs(10));
-    let mut client = ProverServiceClient::new(endpoint.connect_lazy());
+    let address = &prover.address;
+    let endpoint = prover.endpoint()?.timeout(Duration::from_secs(10));
+    let mut client = ProverServiceClient::new(prover.channel(&endpoint)?);
     let (mut pause, mut told, mut watching) =
         (POLL, false, Watching { cosigner, refused: false, pending: None, anchors: 0 });
     loop {
@@ -71,7 +69,7 @@ impl Watching {
     async fn step(
         &mut self,
         shared: &Arc<Shared>,
-        client: &mut ProverServiceClient<Channel>,
+        client: &mut ProverServiceClient<Authorized>,
     ) -> Result<Result<(), String>, ProverError> {
         if self.pending.is_none() {
             match fetch(shared, client, 0).await {
@@ -126,7 +124,7 @@ impl Watching {
     async fn compare(
         &mut self,
         shared: &Arc<Shared>,
-        client: &mut ProverServiceClient<Channel>,
+        client: &mut ProverServiceClient<Authorized>,
         checkpoint: &Checkpoint,
         note: String,
     ) -> Result<Result<(), String>, ProverError> {
@@ -156,10 +154,14 @@ impl Watching {
             *size = checkpoint.size.max(*size);
             newer
         });
+        status::tell(shared)?;
         let Some(line) = line else { return Ok(Ok(())) };
         let request = proto::AddCosignatureRequest { size: checkpoint.size, line };
         match client.add_cosignature(request).await {
-            Ok(_) => self.refused = false,
+            Ok(_) => {
+                shared.config.metrics.cosignatures.inc();
+                self.refused = false;
+            }
             Err(status) if status.code() == tonic::Code::InvalidArgument => {
                 // It answers, but does not know us. Its checkpoints are compared all the same.
                 if !self.refused {
@@ -167,7 +169,7 @@ impl Watching {
                     self.refused = true;
                 }
             }
-            Err(status) => return Ok(Err(status.message().to_owned())),
+            Err(status) => return Ok(Err(describe(&status))),
         }
         Ok(Ok(()))
     }
@@ -223,11 +225,11 @@ impl Watching {
 /// A checkpoint with a good signature. One without is no evidence, only rubbish.
 async fn fetch(
     shared: &Shared,
-    client: &mut ProverServiceClient<Channel>,
+    client: &mut ProverServiceClient<Authorized>,
     size: u64,
 ) -> Result<Option<(Checkpoint, String)>, String> {
     let answer = client.get_checkpoint(proto::GetCheckpointRequest { size }).await;
-    let note = answer.map_err(|status| status.message().to_owned())?.into_inner().checkpoint;
+    let note = answer.map_err(|status| describe(&status))?.into_inner().checkpoint;
     if note.is_empty() {
         return Ok(None);
     }

@@ -6,7 +6,7 @@ use assent_core::note::Checkpoint;
 use assent_verify::replay::Replayed;
 use tokio::sync::mpsc;
 
-use crate::{Duty, ProverError, Shared, take_in::Committer};
+use crate::{Duty, ProverError, Shared, status, take_in::Committer};
 
 /// Executed batches that wait to be committed: one that is being committed and one after it, so that neither stage waits
 /// for the other where batches differ in size.
@@ -21,6 +21,7 @@ pub(crate) async fn run(
         if shared.is_halting() {
             break;
         }
+        let batch = replayed.clone();
         let work = tokio::task::spawn_blocking(move || {
             let checkpoint = committer.commit(&replayed);
             (committer, checkpoint)
@@ -31,6 +32,7 @@ pub(crate) async fn run(
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         tell(&shared, &checkpoint?);
+        status::committed(&shared, &batch)?;
     }
     Ok(())
 }

@@ -95,6 +95,7 @@ pub(crate) fn add(shared: &Shared, size: u64, line: &str) -> Result<(), CosignEr
     let after = checkpoint.cosignatures(&longer, &chain, validators)?;
     if after.len() > before.len() {
         shared.cosigned.keep(&shared.store, size, &longer)?;
+        config.metrics.cosignatures.inc();
         return Ok(());
     }
     // Known already, or a stranger's.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use assent_client::{Authorized, describe};
 use assent_core::{ChainId, batch::BatchRecord, codec::sha256};
 use assent_proto::v1::{
     self as proto, prover_service_client::ProverServiceClient,
@@ -12,7 +13,6 @@ use assent_verify::{
     replay::Replayed,
 };
 use tokio::sync::{mpsc, watch};
-use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     Duty, ProverError, Shared, halt,
@@ -42,12 +42,14 @@ pub(crate) async fn run(
     executed: mpsc::Sender<Arc<Replayed>>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), ProverError> {
-    let address = shared.config.sequencer.clone();
-    let endpoint = Endpoint::from_shared(address.clone())
-        .map_err(|error| ProverError::Address { address: address.clone(), problem: error.to_string() })?
-        .connect_timeout(Duration::from_secs(5))
+    let address = shared.config.sequencer.address.clone();
+    let endpoint = shared
+        .config
+        .sequencer
+        .endpoint()?
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_while_idle(true);
+    let channel = shared.config.sequencer.channel(&endpoint)?;
     let mut executor = Some(executor);
     let mut pause = BACKOFF.0;
     let mut last_problem = String::new();
@@ -57,13 +59,16 @@ pub(crate) async fn run(
             return Ok(());
         }
         let before = *shared.batches.borrow();
-        match follow(&shared, &endpoint, &mut executor, &executed, &mut shutdown).await? {
+        let ended = follow(&shared, &channel, &mut executor, &executed, &mut shutdown).await?;
+        shared.config.metrics.following.set(0);
+        match ended {
             Ended::Stopped => return Ok(()),
             Ended::Halted => {
                 let _ = shutdown.wait_for(|stop| *stop).await;
                 return Ok(());
             }
             Ended::Disconnected(problem) => {
+                shared.config.metrics.disconnects.inc();
                 if *shared.batches.borrow() > before {
                     pause = BACKOFF.0;
                 }
@@ -83,17 +88,17 @@ pub(crate) async fn run(
 
 async fn follow(
     shared: &Arc<Shared>,
-    endpoint: &Endpoint,
+    channel: &Authorized,
     executor: &mut Option<Executor>,
     executed: &mpsc::Sender<Arc<Replayed>>,
     shutdown: &mut watch::Receiver<bool>,
 ) -> Result<Ended, ProverError> {
     let connecting = async {
-        let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
-        let mut client = SequencerServiceClient::new(channel).max_decoding_message_size(MAX_BATCH_MESSAGE);
+        let mut client =
+            SequencerServiceClient::new(channel.clone()).max_decoding_message_size(MAX_BATCH_MESSAGE);
         let ledger =
-            client.get_ledger(proto::GetLedgerRequest {}).await.map_err(|status| status.to_string())?;
-        Ok::<(SequencerServiceClient<Channel>, Vec<u8>), String>((client, ledger.into_inner().manifest))
+            client.get_ledger(proto::GetLedgerRequest {}).await.map_err(|status| describe(&status))?;
+        Ok::<(SequencerServiceClient<Authorized>, Vec<u8>), String>((client, ledger.into_inner().manifest))
     };
     let (mut client, manifest) = tokio::select! {
         connected = connecting => match connected {
@@ -112,8 +117,9 @@ async fn follow(
     let from_batch = executor.as_ref().map_or(0, Executor::next_batch);
     let mut stream = match client.stream_batches(proto::StreamBatchesRequest { from_batch }).await {
         Ok(response) => response.into_inner(),
-        Err(status) => return Ok(Ended::Disconnected(status.to_string())),
+        Err(status) => return Ok(Ended::Disconnected(describe(&status))),
     };
+    shared.config.metrics.following.set(1);
     tracing::info!(from_batch, "following the sequencer");
     let mut last_progress = std::time::Instant::now();
     let mut entries_then = executor.as_ref().map_or(0, Executor::next_sequence);
@@ -126,7 +132,7 @@ async fn follow(
             Ok(Some(proto::StreamBatchesResponse { batch: Some(batch) })) => batch,
             Ok(Some(_)) => return Ok(Ended::Disconnected("an empty message".into())),
             Ok(None) => return Ok(Ended::Disconnected("the stream ended".into())),
-            Err(status) => return Ok(Ended::Disconnected(status.to_string())),
+            Err(status) => return Ok(Ended::Disconnected(describe(&status))),
         };
         // The other task may have halted: what the base chain carries is not this history.
         if shared.halted().is_some() {
@@ -190,10 +196,10 @@ fn number_of(batch: &proto::SealedBatch) -> Option<u64> {
 
 /// For a validator: the batch record in which the prover vouched for a wrong batch, if it did.
 async fn endorsement(shared: &Shared, batch: &proto::SealedBatch) -> Option<RecordProof> {
-    let Duty::Validator { prover: Some(address), .. } = &shared.config.duty else { return None };
+    let Duty::Validator { prover: Some(prover), .. } = &shared.config.duty else { return None };
     let number = *shared.batches.borrow();
-    let endpoint = Endpoint::from_shared(address.clone()).ok()?.timeout(Duration::from_secs(5));
-    let mut client = ProverServiceClient::new(endpoint.connect_lazy());
+    let endpoint = prover.endpoint().ok()?.timeout(Duration::from_secs(5));
+    let mut client = ProverServiceClient::new(prover.channel(&endpoint).ok()?);
     // The prover signs a checkpoint with each batch.
     let size = number + 1;
     let note =

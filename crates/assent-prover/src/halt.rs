@@ -55,6 +55,9 @@ pub(crate) fn halt(shared: &Shared, why: String) {
     shared.halting.store(true, Ordering::SeqCst);
     let mut halted = shared.halted.write().unwrap_or_else(PoisonError::into_inner);
     halted.get_or_insert(why);
+    drop(halted);
+    shared.config.metrics.halted.set(1);
+    shared.has_halted.send_replace(true);
 }
 
 /// A batch whose signed header does not follow from its own signed log.

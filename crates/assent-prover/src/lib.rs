@@ -21,7 +21,9 @@ mod follow;
 mod halt;
 mod proofs;
 mod report;
+mod scope;
 mod service;
+mod status;
 mod take_in;
 mod tier;
 
@@ -34,7 +36,11 @@ use std::{
     time::Duration,
 };
 
-use assent_anchor::{AnchorConfig, AnchorError, AnchorView, rpc::RpcError};
+use assent_anchor::{
+    AnchorConfig, AnchorError, AnchorView,
+    rpc::{RpcError, RpcTls},
+};
+use assent_client::{ClientError, Dial};
 use assent_core::{
     manifest::GenesisManifest,
     note::{CosignerKey, NoteError},
@@ -42,6 +48,7 @@ use assent_core::{
     signature::KeyPair,
 };
 use assent_merkle::tiles::TileError;
+use assent_metrics::{Follower as Metrics, Pace};
 use assent_store::{LedgerStore, Role, StoreError};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -58,8 +65,8 @@ pub struct ProverConfig {
     pub manifest: Arc<GenesisManifest>,
     /// What it does beside executing.
     pub duty: Duty,
-    /// The sequencer's gRPC address, such as `http://127.0.0.1:7420`.
-    pub sequencer: String,
+    /// The sequencer, and as whom it is asked.
+    pub sequencer: Dial,
     /// The base chain. A validator may do without; then it sees no anchors.
     pub base: Option<BaseChain>,
     /// Blocks from an anchor's on at which it counts as confirmed.
@@ -68,6 +75,8 @@ pub struct ProverConfig {
     pub state_cache_mib: u64,
     /// Validators whose cosignatures are taken in.
     pub validators: Vec<CosignerKey>,
+    /// What it does is counted here.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What tells a prover from a validator.
@@ -83,8 +92,8 @@ pub enum Duty {
     },
     /// Compares the prover's checkpoints with its own history.
     Validator {
-        /// The prover's gRPC address. Without it only the batches and the anchors are checked.
-        prover: Option<String>,
+        /// The prover, and as whom it is asked. Without it only the batches and the anchors are checked.
+        prover: Option<Dial>,
         /// With which it cosigns checkpoints that it has found right.
         cosigner: Option<Cosigner>,
     },
@@ -104,6 +113,8 @@ pub struct Cosigner {
 pub struct BaseChain {
     /// The JSON-RPC URL.
     pub url: String,
+    /// Whom to believe and what to show, where the URL begins with `https`.
+    pub tls: RpcTls,
     /// The anchors.
     pub anchor: AnchorConfig,
 }
@@ -138,14 +149,9 @@ pub enum ProverError {
     /// The base chain's URL.
     #[error(transparent)]
     Base(#[from] RpcError),
-    /// The sequencer's address.
-    #[error("the sequencer's address {address:?} is not valid: {problem}")]
-    Address {
-        /// Given.
-        address: String,
-        /// Why.
-        problem: String,
-    },
+    /// An address, or how to connect to it.
+    #[error("the address of the sequencer or the prover: {0}")]
+    Address(#[from] ClientError),
     /// A batch that was imported does not follow.
     #[error("batch {number} does not follow: {problem}")]
     Batch {
@@ -182,6 +188,12 @@ pub(crate) struct Shared {
     pub(crate) halting: AtomicBool,
     /// Why it halted. Set once.
     pub(crate) halted: RwLock<Option<String>>,
+    /// True once it has halted.
+    pub(crate) has_halted: watch::Sender<bool>,
+    /// Entries, as they are executed again.
+    pub(crate) pace: Pace,
+    /// Why the base chain cannot be followed or anchored on now; empty where it can.
+    pub(crate) base_problem: RwLock<String>,
 }
 
 impl Shared {
@@ -216,12 +228,11 @@ impl Prover {
             Duty::Validator { .. } => (Role::Validator, None),
         };
         let store = Arc::new(LedgerStore::open(&config.path, role, &config.manifest.chain_id())?);
-        let (executor, committer) =
-            take_in::open(config.manifest.clone(), key, store.clone(), config.state_cache_mib)?;
+        let (executor, committer) = take_in::open(&config, key, store.clone())?;
         let rows = Arc::new(anchoring::Rows(store.clone()));
         let anchorer = match &config.base {
             Some(base) => {
-                let rpc = assent_anchor::rpc::BitcoinRpc::new(&base.url)?;
+                let rpc = assent_anchor::rpc::BitcoinRpc::with_tls(&base.url, &base.tls)?;
                 Some(assent_anchor::Anchorer::open(base.anchor.clone(), rpc, rows.clone())?)
             }
             None => None,
@@ -231,14 +242,18 @@ impl Prover {
         let shared = Arc::new(Shared {
             anchors,
             batches: watch::Sender::new(executor.next_batch()),
+            pace: Pace::new(executor.next_sequence()),
+            base_problem: RwLock::default(),
             state: committer.state(),
             cosigned: cosign::Cosigned::open(&store)?,
             checkpointed: watch::Sender::new(store.newest_checkpoint()?.map_or(0, |(size, _)| size)),
             halting: AtomicBool::new(false),
             halted: RwLock::new(None),
+            has_halted: watch::Sender::new(false),
             store,
             config,
         });
+        status::tell(&shared)?;
         let report = halt::report_path(&shared.config.path);
         if report.exists() {
             halt::halt(&shared, format!("an earlier run halted, see {}", report.display()));
@@ -270,6 +285,12 @@ impl Prover {
         (self.executor.next_batch(), self.executor.next_sequence())
     }
 
+    /// Its database, for metrics.
+    #[must_use]
+    pub fn store(&self) -> Arc<LedgerStore> {
+        self.shared.store.clone()
+    }
+
     /// What clients and auditors call.
     #[must_use]
     pub fn api(&self) -> ProverApi {
@@ -295,8 +316,8 @@ impl Prover {
         let duty = async {
             match shared.config.duty.clone() {
                 Duty::Prover { .. } => report::run(shared.clone(), shutdown.clone()).await,
-                Duty::Validator { prover: Some(address), cosigner } => {
-                    checkpoints::run(shared.clone(), address, cosigner, shutdown.clone()).await
+                Duty::Validator { prover: Some(prover), cosigner } => {
+                    checkpoints::run(shared.clone(), prover, cosigner, shutdown.clone()).await
                 }
                 Duty::Validator { prover: None, .. } => Ok(()),
             }

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use assent_proto::v1::{self as proto, sequencer_service_client::SequencerServiceClient};
 use tokio::sync::watch;
-use tonic::transport::Endpoint;
 
 use crate::{ProverError, Shared};
 
@@ -14,12 +13,9 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const REPEAT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(shared: Arc<Shared>, mut shutdown: watch::Receiver<bool>) -> Result<(), ProverError> {
-    let address = &shared.config.sequencer;
-    let endpoint = Endpoint::from_shared(address.clone())
-        .map_err(|error| ProverError::Address { address: address.clone(), problem: error.to_string() })?
-        .connect_timeout(Duration::from_secs(5))
-        .timeout(Duration::from_secs(5));
-    let mut client = SequencerServiceClient::new(endpoint.connect_lazy());
+    let dial = &shared.config.sequencer;
+    let endpoint = dial.endpoint()?.timeout(Duration::from_secs(5));
+    let mut client = SequencerServiceClient::new(dial.channel(&endpoint)?);
     let mut checkpointed = shared.checkpointed.subscribe();
     loop {
         let stopped = shutdown.wait_for(|stop| *stop);

@@ -9,6 +9,7 @@ use assent_core::{
     limits::MAX_TIME_MS,
     note::MAX_NOTE_SIGNATURES,
 };
+use assent_gate::{Caller, SLOW_READER, Scope};
 use assent_merkle::tiles::{TileError, TileProver};
 use assent_proto::{
     errors,
@@ -16,7 +17,7 @@ use assent_proto::{
 };
 use assent_store::StoreError;
 use assent_verify::state::{StateRoot, consent::At, history::Whose};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Code, Request, Response, Status};
 
@@ -25,7 +26,7 @@ use crate::{
     bundle::{self, BundleError},
     cosign::{self, CosignError},
     proofs::{self, ProofError},
-    tier,
+    scope, status, tier,
 };
 
 /// Bytes of one response message: the largest bundle.
@@ -53,7 +54,7 @@ pub struct ProverApi {
     histories: Arc<Semaphore>,
 }
 
-fn internal(error: impl std::error::Error + 'static) -> Status {
+pub(crate) fn internal(error: impl std::error::Error + 'static) -> Status {
     tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
     errors::error(Code::Internal, "INTERNAL", "the node could not read its own data; its log says more")
 }
@@ -77,6 +78,11 @@ fn out_of_range(field: &'static str) -> impl Fn(TileError<StoreError>) -> Status
         TileError::OutOfRange { .. } => errors::field_error("SIZE_OUT_OF_RANGE", field, error.to_string()),
         other => internal(other),
     }
+}
+
+/// What an account gets that asks for what is not its own: the same as for what is not there.
+fn not_proven() -> Status {
+    errors::error(Code::NotFound, "TRANSACTION_NOT_PROVEN", BundleError::Unknown.to_string())
 }
 
 fn no_proof(error: ProofError) -> Status {
@@ -178,6 +184,12 @@ impl ProverApi {
         Self { shared, histories: Arc::new(Semaphore::new(HISTORIES)) }
     }
 
+    /// True once it has halted.
+    #[must_use]
+    pub fn halted(&self) -> watch::Receiver<bool> {
+        self.shared.has_halted.subscribe()
+    }
+
     /// Runs what reads the database off the async threads.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -194,11 +206,17 @@ impl ProverService for ProverApi {
         &self,
         request: Request<proto::GetTierRequest>,
     ) -> Result<Response<proto::GetTierResponse>, Status> {
+        let whose = Caller::of(&request)?.scope;
         let id = id_of(&request.into_inner().transaction_id)?;
-        let status = self.blocking(move |shared| tier::status(shared, &id).map_err(internal)).await?;
-        let status = status.ok_or_else(|| {
-            errors::error(Code::NotFound, "TRANSACTION_NOT_PROVEN", BundleError::Unknown.to_string())
-        })?;
+        let status = self
+            .blocking(move |shared| {
+                if !scope::may_see_transaction(shared, whose, &id, false)? {
+                    return Ok(None);
+                }
+                tier::status(shared, &id).map_err(internal)
+            })
+            .await?;
+        let status = status.ok_or_else(not_proven)?;
         Ok(Response::new(proto::GetTierResponse { status: Some(status) }))
     }
 
@@ -208,6 +226,8 @@ impl ProverService for ProverApi {
         &self,
         request: Request<proto::WatchTierRequest>,
     ) -> Result<Response<Self::WatchTierStream>, Status> {
+        let caller = Caller::of(&request)?;
+        let whose = caller.scope;
         let id = id_of(&request.into_inner().transaction_id)?;
         let (sender, receiver) = mpsc::channel(WATCH_AHEAD);
         let api = self.clone();
@@ -216,15 +236,22 @@ impl ProverService for ProverApi {
         tokio::spawn(async move {
             let mut last = None;
             loop {
-                match api.blocking(move |shared| tier::status(shared, &id).map_err(internal)).await {
+                let look = move |shared: &Shared| match tier::status(shared, &id).map_err(internal)? {
+                    Some(_) if !scope::may_see_transaction(shared, whose, &id, false)? => Err(not_proven()),
+                    status => Ok(status),
+                };
+                match api.blocking(look).await {
                     Err(status) => {
                         let _ = sender.send(Err(status)).await;
                         return;
                     }
                     Ok(Some(status)) if tier::is_news(last.as_ref(), &status) => {
                         last = Some(status.clone());
-                        if sender.send(Ok(proto::WatchTierResponse { status: Some(status) })).await.is_err() {
-                            return;
+                        let message = Ok(proto::WatchTierResponse { status: Some(status) });
+                        match tokio::time::timeout(SLOW_READER, sender.send(message)).await {
+                            Ok(Ok(())) => {}
+                            Ok(Err(_)) => return,
+                            Err(_) => return caller.drop_slow_reader(),
                         }
                     }
                     Ok(_) => {}
@@ -246,10 +273,14 @@ impl ProverService for ProverApi {
         &self,
         request: Request<proto::GetBundleRequest>,
     ) -> Result<Response<proto::GetBundleResponse>, Status> {
+        let whose = Caller::of(&request)?.scope;
         let request = request.into_inner();
         let id = id_of(&request.transaction_id)?;
         let bundle = self
             .blocking(move |shared| {
+                if !scope::may_see_transaction(shared, whose, &id, request.open_details)? {
+                    return Err(not_proven());
+                }
                 bundle::make(shared, &id, request.open_details).map_err(|error| match error {
                     BundleError::Unknown => {
                         errors::error(Code::NotFound, "TRANSACTION_NOT_PROVEN", error.to_string())
@@ -271,6 +302,7 @@ impl ProverService for ProverApi {
         &self,
         request: Request<proto::GetCheckpointRequest>,
     ) -> Result<Response<proto::GetCheckpointResponse>, Status> {
+        Caller::of(&request)?;
         let size = request.into_inner().size;
         let found = self
             .blocking(move |shared| {
@@ -295,6 +327,7 @@ impl ProverService for ProverApi {
         &self,
         request: Request<proto::GetConsistencyProofRequest>,
     ) -> Result<Response<proto::GetConsistencyProofResponse>, Status> {
+        Caller::of(&request)?;
         let proto::GetConsistencyProofRequest { old_size, new_size } = request.into_inner();
         let path = self
             .blocking(move |shared| {
@@ -311,6 +344,7 @@ impl ProverService for ProverApi {
         &self,
         request: Request<proto::GetBatchRecordRequest>,
     ) -> Result<Response<proto::GetBatchRecordResponse>, Status> {
+        Caller::of(&request)?;
         let proto::GetBatchRecordRequest { number, size } = request.into_inner();
         let found = self
             .blocking(move |shared| {
@@ -337,14 +371,21 @@ impl ProverService for ProverApi {
         &self,
         request: Request<proto::GetDecisionProofRequest>,
     ) -> Result<Response<proto::GetDecisionProofResponse>, Status> {
+        let whose = Caller::of(&request)?.scope;
         let request = request.into_inner();
         let id = id_of(&request.transaction_id)?;
         let subject = match request.subject.as_slice() {
             [] => None,
             bytes => Some(account_of("subject", bytes)?),
         };
-        let mut file =
-            self.blocking(move |shared| proofs::decision(shared, id, subject).map_err(no_proof)).await?;
+        let mut file = self
+            .blocking(move |shared| {
+                if !scope::may_see_decision(shared, whose, &id, subject)? {
+                    return Err(not_proven());
+                }
+                proofs::decision(shared, id, subject).map_err(no_proof)
+            })
+            .await?;
         self.under_checkpoint(&mut file.state, request.cosignatures).await?;
         Ok(Response::new(proto::GetDecisionProofResponse { file: file.encode() }))
     }
@@ -354,6 +395,7 @@ impl ProverService for ProverApi {
         request: Request<proto::GetConsentProofRequest>,
     ) -> Result<Response<proto::GetConsentProofResponse>, Status> {
         use proto::get_consent_proof_request::At as Moment;
+        let whose = Caller::of(&request)?.scope;
         let request = request.into_inner();
         let consent = TransactionId::try_from(request.consent_id.as_slice()).map_err(|_| {
             let problem = format!("expected 32 bytes, found {}", request.consent_id.len());
@@ -368,8 +410,15 @@ impl ProverService for ProverApi {
             }
             Some(Moment::Sequence(sequence)) => At::Sequence(sequence),
         };
-        let mut file =
-            self.blocking(move |shared| proofs::consent(shared, consent, at).map_err(no_proof)).await?;
+        let mut file = self
+            .blocking(move |shared| {
+                if !scope::may_see_consent(shared, whose, consent)? {
+                    let text = "no consent with this id is on the ledger";
+                    return Err(errors::error(Code::NotFound, "CONSENT_NOT_FOUND", text));
+                }
+                proofs::consent(shared, consent, at).map_err(no_proof)
+            })
+            .await?;
         self.under_checkpoint(&mut file.state, request.cosignatures).await?;
         Ok(Response::new(proto::GetConsentProofResponse { file: file.encode() }))
     }
@@ -381,8 +430,15 @@ impl ProverService for ProverApi {
         &self,
         request: Request<proto::GetHistoryProofRequest>,
     ) -> Result<Response<Self::GetHistoryProofStream>, Status> {
+        let whose_records = Caller::of(&request)?.scope;
         let request = request.into_inner();
         let account = account_of("account", &request.account)?;
+        if let Scope::Own(own) = whose_records
+            && own != account
+        {
+            let text = "a query signed with an account's key gets the history of that account";
+            return Err(errors::error(Code::PermissionDenied, "NOT_OWN_RECORDS", text));
+        }
         let whose = if request.as_recipient { Whose::Recipient(account) } else { Whose::Subject(account) };
         let (from, to) = (request.from_ms, if request.to_ms == 0 { u64::MAX } else { request.to_ms });
         if from >= to {
@@ -413,6 +469,7 @@ impl ProverService for ProverApi {
         &self,
         request: Request<proto::AddCosignatureRequest>,
     ) -> Result<Response<proto::AddCosignatureResponse>, Status> {
+        Caller::of(&request)?;
         let proto::AddCosignatureRequest { size, line } = request.into_inner();
         self.blocking(move |shared| {
             cosign::add(shared, size, &line).map_err(|error| match error {
@@ -431,24 +488,10 @@ impl ProverService for ProverApi {
 
     async fn get_prover_status(
         &self,
-        _: Request<proto::GetProverStatusRequest>,
+        request: Request<proto::GetProverStatusRequest>,
     ) -> Result<Response<proto::GetProverStatusResponse>, Status> {
-        let status = self
-            .blocking(|shared| {
-                let cursor = shared.store.cursor(&shared.config.manifest).map_err(internal)?;
-                let (anchors, base_height, wallet_balance_sat) = shared.anchors.summary();
-                Ok(proto::GetProverStatusResponse {
-                    batches: cursor.next_batch,
-                    entries: cursor.next_sequence,
-                    anchors,
-                    base_height,
-                    halted: shared.halted().unwrap_or_default(),
-                    wallet_balance_sat,
-                    validator: matches!(shared.config.duty, Duty::Validator { .. }),
-                    checkpoint_size: *shared.checkpointed.borrow(),
-                })
-            })
-            .await?;
+        Caller::of(&request)?;
+        let status = self.blocking(|shared| status::status(shared).map_err(internal)).await?;
         Ok(Response::new(status))
     }
 }

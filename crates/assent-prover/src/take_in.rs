@@ -5,6 +5,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, PoisonError, RwLock},
+    time::Instant,
 };
 
 use assent_core::{
@@ -20,12 +21,13 @@ use assent_merkle::{
     sparse::{SparseError, SparseTree},
     tiles::TileWriter,
 };
+use assent_metrics::{Follower as Metrics, Stage};
 use assent_proto::v1 as proto;
 use assent_store::{LedgerStore, SealedWrite, StoreError, StoredEntry};
 use assent_verify::replay::{Divergence, ReplayError, Replayed, Replayer, Unsigned};
 use thiserror::Error;
 
-use crate::ProverError;
+use crate::{ProverConfig, ProverError};
 
 /// Why a batch was not taken in.
 #[derive(Debug, Error)]
@@ -65,14 +67,15 @@ const RESIDENT_KEY_BYTES: u64 = 130;
 
 /// Opens both stages where the database ended.
 pub(crate) fn open(
-    manifest: Arc<GenesisManifest>,
+    config: &ProverConfig,
     key: Option<KeyPair>,
     store: Arc<LedgerStore>,
-    cache_mib: u64,
 ) -> Result<(Executor, Committer), ProverError> {
+    let (manifest, metrics) = (config.manifest.clone(), config.metrics.clone());
     let cursor = store.cursor(&manifest)?;
     let history = TileWriter::open(store.as_ref(), cursor.next_batch)?;
-    let budget = usize::try_from(cache_mib * 1024 * 1024 / RESIDENT_KEY_BYTES).unwrap_or(usize::MAX);
+    let budget =
+        usize::try_from(config.state_cache_mib * 1024 * 1024 / RESIDENT_KEY_BYTES).unwrap_or(usize::MAX);
     let begun = std::time::Instant::now();
     let tree = SparseTree::open(store.state_pages()?, budget)?;
     if begun.elapsed().as_secs() >= 1 {
@@ -81,8 +84,8 @@ pub(crate) fn open(
     let state = Arc::new(RwLock::new(StateVersion { tree, batches: cursor.next_batch }));
     let pending = Arc::new(Pending { store: store.clone(), batches: RwLock::default() });
     let replayer = Replayer::new(manifest.clone(), cursor)?;
-    let executor = Executor { replayer, pending: pending.clone() };
-    Ok((executor, Committer { key, manifest, store, history, state, pending }))
+    let executor = Executor { replayer, pending: pending.clone(), metrics: metrics.clone() };
+    Ok((executor, Committer { key, manifest, store, history, state, pending, metrics }))
 }
 
 /// State as the next batch sees it: what executed batches wrote and is not yet stored, over what is stored.
@@ -118,6 +121,7 @@ impl StateRead for Pending {
 pub(crate) struct Executor {
     replayer: Replayer,
     pending: Arc<Pending>,
+    metrics: Arc<Metrics>,
 }
 
 impl Executor {
@@ -131,7 +135,9 @@ impl Executor {
 
     /// Executes the next batch again and compares. What it gives has to be committed, in order.
     pub(crate) fn execute(&mut self, batch: &proto::SealedBatch) -> Result<Arc<Replayed>, BatchError> {
+        let begun = Instant::now();
         let replayed = Arc::new(self.replayer.apply(self.pending.as_ref(), batch)?);
+        self.metrics.stages.observe(Stage::Reexecute, begun.elapsed());
         self.pending.batches.write().unwrap_or_else(PoisonError::into_inner).push_back(replayed.clone());
         Ok(replayed)
     }
@@ -146,6 +152,7 @@ pub(crate) struct Committer {
     history: TileWriter,
     state: SharedState,
     pending: Arc<Pending>,
+    metrics: Arc<Metrics>,
 }
 
 impl Committer {
@@ -163,8 +170,12 @@ impl Committer {
             return Ok(Checkpoint { size: self.history.size(), root: self.history.root() });
         };
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let begun = Instant::now();
         let pages = state.tree.apply(self.store.as_ref(), &sealed.effects)?;
         let record = BatchRecord::new(replayed.header.hash(), state.tree.root());
+        self.metrics.stages.observe(Stage::StateTree, begun.elapsed());
+        self.metrics.state_keys.set(i64::try_from(state.tree.keys()).unwrap_or(i64::MAX));
+        let begun = Instant::now();
         let tiles = self.history.append(record.leaf_hash());
         let checkpoint = Checkpoint { size: self.history.size(), root: self.history.root() };
         let note = self.key.as_ref().map(|key| checkpoint.sign(&self.manifest.chain_id(), key));
@@ -180,6 +191,7 @@ impl Committer {
             checkpoint: note.as_deref().map(|note| (checkpoint.size, note)),
         };
         self.store.store_sealed(&write, true)?;
+        self.metrics.stages.observe(Stage::Checkpoint, begun.elapsed());
         state.batches = checkpoint.size;
         drop(state);
         self.pending.batches.write().unwrap_or_else(PoisonError::into_inner).pop_front();

@@ -11,13 +11,17 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
+    time::Instant,
 };
 
 use assent_core::{
+    AccountId,
     batch::RefusalReason,
     signature::verify_all,
-    transaction::{Transaction, TransactionError},
+    transaction::{Act, Transaction, TransactionError},
 };
+use assent_gate::rate::Limiters;
+use assent_metrics::{Sequencer as Metrics, Stage, Submission as Judged};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
@@ -47,8 +51,63 @@ pub(crate) enum Reply {
 pub(crate) struct Submission {
     pub(crate) transaction: Transaction,
     pub(crate) reply: oneshot::Sender<Reply>,
-    /// Its place in the queue, given back when it is executed, also where nobody waits for the answer any more.
-    pub(crate) _place: OwnedSemaphorePermit,
+    /// What its account has paid for it.
+    pub(crate) charge: Option<Charge>,
+    /// When it came, and later when its signature was checked.
+    pub(crate) since: Instant,
+    /// Given back when it is executed, also where nobody waits for the answer any more.
+    pub(crate) _place: Place,
+}
+
+/// Whose rate a transaction counts to. Revocations have one of their own: whoever floods an account with its stolen key does
+/// not keep its owner from revoking.
+pub(crate) type RateKey = (AccountId, bool);
+
+/// What an account has paid for a transaction: given back unless the signature shows that it was the account's.
+pub(crate) struct Charge {
+    pub(crate) accounts: Arc<Limiters<RateKey>>,
+    pub(crate) key: Option<RateKey>,
+}
+
+impl Charge {
+    fn keep(&mut self) {
+        self.key = None;
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if let Some(key) = &self.key {
+            self.accounts.give_back(key, 1);
+        }
+    }
+}
+
+/// A place in the queue.
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    metrics: Arc<Metrics>,
+}
+
+impl Place {
+    pub(crate) fn new(permit: OwnedSemaphorePermit, metrics: &Arc<Metrics>) -> Self {
+        metrics.queue_depth.inc();
+        Self { _permit: permit, metrics: metrics.clone() }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.queue_depth.dec();
+    }
+}
+
+impl Submission {
+    /// Whether nobody waits for the answer any more: the deadline has passed or the client is gone. It need not be worked on,
+    /// except for a revocation, which whoever sent it may have meant as the last thing they did.
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed() && !matches!(self.transaction.act, Act::RevokeConsent(_))
+    }
 }
 
 /// The way in.
@@ -59,6 +118,7 @@ pub(crate) fn start(
     executor: Executor,
     capacity: usize,
     stop: Arc<AtomicBool>,
+    metrics: &Arc<Metrics>,
 ) -> io::Result<(Admit, oneshot::Receiver<Result<(), Halt>>)> {
     // Neither channel can fill up: the service lets at most so many submissions in.
     let (admit, incoming) = sync_channel(capacity);
@@ -68,9 +128,10 @@ pub(crate) fn start(
     let workers = thread::available_parallelism().map_or(1, usize::from);
     for worker in 0..workers {
         let (incoming, turns, verified) = (incoming.clone(), turns.clone(), verified.clone());
+        let metrics = metrics.clone();
         thread::Builder::new()
             .name(format!("verify-{worker}"))
-            .spawn(move || verify_loop(&incoming, &turns, &verified))?;
+            .spawn(move || verify_loop(&incoming, &turns, &verified, &metrics))?;
     }
     let (end, ended) = oneshot::channel();
     thread::Builder::new().name("executor".into()).spawn(move || {
@@ -118,7 +179,12 @@ impl Drop for Ticket<'_> {
     }
 }
 
-fn verify_loop(incoming: &Mutex<Incoming>, turns: &Turns, verified: &SyncSender<Submission>) {
+fn verify_loop(
+    incoming: &Mutex<Incoming>,
+    turns: &Turns,
+    verified: &SyncSender<Submission>,
+    metrics: &Metrics,
+) {
     loop {
         let mut batch = Vec::new();
         let ticket = {
@@ -132,19 +198,33 @@ fn verify_loop(incoming: &Mutex<Incoming>, turns: &Turns, verified: &SyncSender<
             incoming.next_ticket += 1;
             Ticket { turns, number: incoming.next_ticket - 1 }
         };
+        batch.retain(|submission| {
+            let abandoned = submission.is_abandoned();
+            if abandoned {
+                metrics.judged(Judged::Abandoned);
+            }
+            !abandoned
+        });
         let checks: Vec<_> =
             batch.iter().map(|submission| submission.transaction.signature_check()).collect();
         let mut answers = verify_all(&checks.concat()).into_iter();
         ticket.wait();
-        for (submission, checks) in batch.into_iter().zip(checks) {
+        for (mut submission, checks) in batch.into_iter().zip(checks) {
             // One answer for each signature of the transaction, in order.
             let bad = answers.by_ref().take(checks.len()).filter_map(Result::err).last();
             match bad {
                 Some(error) => {
+                    metrics.judged(Judged::Invalid);
                     // The client may have gone away.
                     let _ = submission.reply.send(Reply::Invalid(error.into()));
                 }
                 None => {
+                    if let Some(charge) = &mut submission.charge {
+                        charge.keep();
+                    }
+                    let now = Instant::now();
+                    metrics.stages.observe(Stage::Admit, now.duration_since(submission.since));
+                    submission.since = now;
                     if verified.send(submission).is_err() {
                         return;
                     }

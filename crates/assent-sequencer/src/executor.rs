@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use assent_core::outcome::OutcomeKind;
 use assent_core::{
     TransactionId,
     batch::{BaseBlock, Refusal, RefusalReason},
@@ -17,6 +18,7 @@ use assent_core::{
     machine::{Fault, GroupOutput, GroupStart, Machine, StateError},
     signature::KeyPair,
 };
+use assent_metrics::{Decision, Stage, Submission as Judged, transaction_span};
 use assent_store::{Commit, LedgerStore, Role, SealedWrite, StoreError, StoredEntry};
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -97,7 +99,14 @@ impl Executor {
         let epoch = store.begin_epoch()?;
         let mut executor = Self {
             machine: Machine::new(manifest.clone(), cursor.clone())?,
-            view: Arc::new(View::new(manifest, store.clone(), cursor.clone(), config.retention)?),
+            view: Arc::new(View::new(
+                manifest,
+                store.clone(),
+                cursor.clone(),
+                config.retention,
+                epoch,
+                config.metrics.clone(),
+            )?),
             epoch,
             entries: Vec::new(),
             first_position: cursor.next_position,
@@ -219,6 +228,7 @@ impl Executor {
             let _ = first.reply.send(Reply::TimeStep(message));
             return Ok(());
         }
+        let begun = Instant::now();
         let mut waiting = Vec::new();
         let mut in_group = BTreeMap::new();
         let mut next = Some(first);
@@ -228,11 +238,15 @@ impl Executor {
                 self.carried = Some(submission);
                 break;
             }
+            let queued = Instant::now().duration_since(submission.since);
+            self.config.metrics.stages.observe(Stage::Queue, queued);
             let pending = self.execute(&submission, &mut in_group)?;
             waiting.push((submission.reply, pending));
             // Refused ones count too: nobody in the group waits for an endless stream of them.
             next = if waiting.len() < limits::MAX_GROUP_TRANSACTIONS { queue.try_recv().ok() } else { None };
         }
+        self.config.metrics.stages.observe(Stage::Execute, begun.elapsed());
+        self.config.metrics.group.observe(waiting.len() as f64);
         let now = (self.config.clock)();
         let seal = self.carried.is_some() || self.config.seal.is_due(&self.machine.open_size(), now);
         self.commit(waiting, seal)
@@ -244,23 +258,28 @@ impl Executor {
         in_group: &mut BTreeMap<TransactionId, usize>,
     ) -> Result<Pending, Halt> {
         let id = submission.transaction.id;
+        let metrics = &self.config.metrics;
         let reason = match self.machine.execute(self.store.as_ref(), &submission.transaction)? {
             Ok(()) => {
                 let index = in_group.len();
                 in_group.insert(id, index);
+                metrics.judged(Judged::Sequenced);
                 return Ok(Pending::Entry(index, false));
             }
             Err(reason) => reason,
         };
         if let Some(index) = in_group.get(&id) {
+            metrics.judged(Judged::Duplicate);
             return Ok(Pending::Entry(*index, true));
         }
         // Look-up comes before the expiry check: what was sequenced once gets its receipt for ever.
         let may_be_known =
             matches!(reason, RefusalReason::Duplicate | RefusalReason::Expired | RefusalReason::ExpiryTooFar);
         if may_be_known && self.view.contains(&id)? {
+            metrics.judged(Judged::Duplicate);
             return Ok(Pending::Known(Reply::Sequenced));
         }
+        metrics.refused(reason.name());
         let sequence = self.machine.cursor().next_sequence + in_group.len() as u64;
         let refusal = Refusal {
             chain_id: self.machine.chain_id(),
@@ -281,14 +300,19 @@ impl Executor {
             None => None,
             Some(output) => {
                 let signature = self.config.key.sign(&output.statement.signing_hash());
-                match self.store.commit(self.epoch, output.record.position, &output.record_bytes, &signature)
-                {
+                let begun = Instant::now();
+                let committed =
+                    self.store.commit(self.epoch, output.record.position, &output.record_bytes, &signature);
+                self.config.metrics.stages.observe(Stage::Sync, begun.elapsed());
+                match committed {
                     // The operator's word is used up by the group that was committed with it, not by one that came to nothing.
                     Commit::Committed => self.time_step_accepted &= !output.record.time_confirmed,
                     Commit::Fenced { epoch, position } => return Err(Halt::Fenced { epoch, position }),
                     Commit::Unknown(error) => return Err(Halt::CommitUnknown(error)),
                 }
-                Some(self.publish(output, signature)?)
+                let group = self.publish(output, signature)?;
+                self.count(&group);
+                Some(group)
             }
         };
         for (reply, pending) in waiting {
@@ -304,6 +328,39 @@ impl Executor {
             let _ = reply.send(message);
         }
         Ok(())
+    }
+
+    /// Counts what a durable group holds, and lets whoever follows one of its transactions know.
+    fn count(&self, group: &Group) {
+        let metrics = &self.config.metrics;
+        for row in &group.entries {
+            let mut act = "request_access";
+            for leaf in &row.leaves {
+                match leaf.kind {
+                    OutcomeKind::AccountOpened => act = "open_account",
+                    OutcomeKind::ConsentGranted => act = "grant_consent",
+                    OutcomeKind::ConsentRevoked | OutcomeKind::RevocationWithoutEffect => {
+                        act = "revoke_consent";
+                    }
+                    OutcomeKind::AccessPermitted => metrics.decided(Decision::Permitted),
+                    OutcomeKind::AccessDenied => metrics.decided(Decision::Denied),
+                    OutcomeKind::AccessCovered => {
+                        act = "record_access";
+                        metrics.decided(Decision::Covered);
+                    }
+                    OutcomeKind::AccessUncovered => {
+                        act = "record_access";
+                        metrics.decided(Decision::Uncovered);
+                    }
+                }
+            }
+            metrics.act(act);
+            let span = transaction_span(&row.entry.transaction_id);
+            if !span.is_disabled() {
+                let (sequence, batch) = (row.entry.sequence, row.batch_number);
+                span.in_scope(|| tracing::debug!(sequence, batch, "SEQUENCED"));
+            }
+        }
     }
 
     /// Makes a committed group visible, and stores the batch where it was sealed.
@@ -329,7 +386,16 @@ impl Executor {
                 state_root: None,
                 checkpoint: None,
             };
+            let begun = Instant::now();
             self.store.store_sealed(&write, false)?;
+            self.config.metrics.stages.observe(Stage::Seal, begun.elapsed());
+            for row in &self.entries {
+                let span = transaction_span(&row.entry.transaction_id);
+                if span.is_disabled() {
+                    break;
+                }
+                span.in_scope(|| tracing::debug!(batch = row.batch_number, "SEALED"));
+            }
             self.view.sealed(&sealed.header, &sealed.cursor);
             self.entries.clear();
             self.first_position = sealed.cursor.next_position;

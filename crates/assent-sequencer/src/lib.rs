@@ -32,7 +32,9 @@ use assent_core::{
     batch::BaseBlock, codec::DecodeError, machine::Fault, manifest::GenesisManifest, ruleset::RulesetError,
     seal::SealPolicy, signature::KeyPair,
 };
-use assent_store::StoreError;
+use assent_gate::rate::{Limiters, Rate};
+use assent_metrics::Sequencer as Metrics;
+use assent_store::{LedgerStore, StoreError};
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -46,6 +48,11 @@ pub use submit::{MAX_MANY, STREAM_WINDOW};
 pub const QUEUE_CAPACITY: usize = 4096;
 /// What a client is told to wait when the queue is full: a few group commits.
 pub const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// Transactions of one account a second, and at once. Five times what the busiest hospital of a region asks for in its busiest
+/// hour, and a small part of what one machine sequences: whoever floods leaves room for the others.
+pub const ACCOUNT_RATE: u64 = 2_000;
+/// Accounts whose rates are told apart at a time. Past that the newest share one.
+const RATED_ACCOUNTS: usize = 1 << 17;
 /// Base blocks that are remembered for citing: a cited block's median time must not be after the group's, and on a chain
 /// whose clock runs ahead the newest few cannot be cited yet.
 pub const BASE_BLOCKS: usize = 32;
@@ -78,6 +85,10 @@ pub struct SequencerConfig {
     pub seal: SealPolicy,
     /// Submissions that may be under way at once; [`QUEUE_CAPACITY`] unless there is a reason.
     pub queue_capacity: usize,
+    /// Transactions that one account may submit a second; [`ACCOUNT_RATE`] unless there is a reason.
+    pub account_rate: u64,
+    /// What it does is counted here.
+    pub metrics: Arc<Metrics>,
     /// How far it goes on without a prover.
     pub retention: Retention,
     /// Whether the operator confirms one step of time above the limit.
@@ -135,10 +146,12 @@ impl Sequencer {
             return Err(OpenError::WrongKey);
         }
         check_seal(&config).map_err(OpenError::Seal)?;
+        config.metrics.queue_capacity.set(i64::try_from(config.queue_capacity).unwrap_or(i64::MAX));
         let executor = executor::Executor::open(&config)?;
         let view = executor.view();
         let stop = Arc::new(AtomicBool::new(false));
-        let (admit, ended) = admission::start(executor, config.queue_capacity, stop.clone())?;
+        let (admit, ended) =
+            admission::start(executor, config.queue_capacity, stop.clone(), &config.metrics)?;
         let (stop_streams, streams_stop) = watch::channel(false);
         let api = SequencerApi {
             manifest: config.manifest,
@@ -147,6 +160,12 @@ impl Sequencer {
             places: Arc::new(Semaphore::new(config.queue_capacity)),
             capacity: config.queue_capacity,
             clock: config.clock,
+            // A quarter of a second's worth at once.
+            accounts: Arc::new(Limiters::new(
+                Rate::new(config.account_rate, (config.account_rate / 4).max(1)),
+                RATED_ACCOUNTS,
+            )),
+            metrics: config.metrics,
             stop: streams_stop,
         };
         Ok(Self { api, stop, stop_streams, ended })
@@ -156,6 +175,12 @@ impl Sequencer {
     #[must_use]
     pub fn api(&self) -> SequencerApi {
         self.api.clone()
+    }
+
+    /// Its database, for metrics.
+    #[must_use]
+    pub fn store(&self) -> Arc<LedgerStore> {
+        self.api.view.store.clone()
     }
 
     /// The number of sealed batches, as it grows.

@@ -3,12 +3,16 @@
 use std::{pin::Pin, sync::Arc};
 
 use assent_core::{
-    AccountId, TransactionId,
+    AccountId, ChainId, TransactionId,
+    log::LoggedTransaction,
     manifest::GenesisManifest,
     note::Checkpoint,
     records::{AccountRecord, ConsentRecord, Record, StateKey, SubjectConsents},
     terms::ConsentTerms,
+    transaction::{Act, Transaction},
 };
+use assent_gate::{Caller, SLOW_READER, Scope, rate::Limiters, role::MAX_MANY_BYTES};
+use assent_metrics::Sequencer as Metrics;
 use assent_proto::{
     errors,
     v1::{self as proto, sequencer_service_server::SequencerService},
@@ -19,15 +23,17 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::{
     Clock,
-    admission::Admit,
+    admission::{Admit, RateKey},
     submit::{stopping, told_to_stop},
     view::View,
 };
 
-/// Bytes of one request message: the most that SubmitMany takes.
-pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of one request message: the most that SubmitMany takes. The gate has lower limits for the other methods.
+pub const MAX_REQUEST_BYTES: usize = MAX_MANY_BYTES;
 /// Bytes of one response message: a whole batch with its entries.
 pub const MAX_RESPONSE_BYTES: usize = 3 * assent_core::limits::MAX_BATCH_BYTES as usize;
+/// As it tells its version.
+const VERSION: &str = concat!("assent ", env!("CARGO_PKG_VERSION"));
 /// Batches that wait for one slow follower; more are read from disk when it asks for them.
 const STREAM_AHEAD: usize = 2;
 
@@ -40,6 +46,9 @@ pub struct SequencerApi {
     pub(crate) places: Arc<Semaphore>,
     pub(crate) capacity: usize,
     pub(crate) clock: Clock,
+    /// How fast accounts submit.
+    pub(crate) accounts: Arc<Limiters<RateKey>>,
+    pub(crate) metrics: Arc<Metrics>,
     /// True once the sequencer is told to stop: streams end then.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -84,12 +93,41 @@ async fn sealed_past(sealed: &mut watch::Receiver<u64>, number: u64) -> bool {
     sealed.wait_for(|count| *count > number).await.is_ok()
 }
 
+/// Whether an account may read a transaction by its own key: it signed it, or it is the only one whom it is about. One about
+/// several is nobody's own.
+fn is_own(account: AccountId, chain: &ChainId, logged: &LoggedTransaction) -> bool {
+    let Ok(transaction) = Transaction::decode(chain, &logged.to_proto()) else { return false };
+    transaction.sender == Some(account)
+        || match &transaction.act {
+            Act::RequestAccess { subjects, .. } => subjects.as_slice() == [account],
+            Act::RecordAccess { subject, .. } => *subject == account,
+            _ => false,
+        }
+}
+
+/// Counts a follower of the batch stream while it is there.
+struct Follower(Arc<Metrics>);
+
+impl Follower {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.followers.inc();
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.followers.dec();
+    }
+}
+
 #[tonic::async_trait]
 impl SequencerService for SequencerApi {
     async fn submit(
         &self,
         request: Request<proto::SubmitRequest>,
     ) -> Result<Response<proto::SubmitResponse>, Status> {
+        Caller::of(&request)?;
         Ok(Response::new(self.submit_one(request.into_inner().transaction.as_ref()).await?))
     }
 
@@ -97,7 +135,8 @@ impl SequencerService for SequencerApi {
         &self,
         request: Request<proto::SubmitManyRequest>,
     ) -> Result<Response<proto::SubmitManyResponse>, Status> {
-        Ok(Response::new(self.submit_all(&request.into_inner().transactions).await?))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(self.submit_all(&caller, &request.into_inner().transactions).await?))
     }
 
     type SubmitStreamStream = Pin<Box<dyn Stream<Item = Result<proto::SubmitStreamResponse, Status>> + Send>>;
@@ -106,13 +145,15 @@ impl SequencerService for SequencerApi {
         &self,
         request: Request<Streaming<proto::SubmitStreamRequest>>,
     ) -> Result<Response<Self::SubmitStreamStream>, Status> {
-        Ok(Response::new(Box::pin(self.submit_all_of(request.into_inner()))))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(Box::pin(self.submit_all_of(caller, request.into_inner()))))
     }
 
     async fn report_checkpoint(
         &self,
         request: Request<proto::ReportCheckpointRequest>,
     ) -> Result<Response<proto::ReportCheckpointResponse>, Status> {
+        Caller::of(&request)?;
         let note = request.into_inner().checkpoint;
         let proven_batches = self
             .blocking(move |api| {
@@ -122,7 +163,9 @@ impl SequencerService for SequencerApi {
                 })?;
                 let view = &api.view;
                 let sealed = || view.cursor().next_batch;
-                view.proven.report(&view.store, sealed, &checkpoint).map_err(internal)
+                let proven = view.proven.report(&view.store, sealed, &checkpoint).map_err(internal)?;
+                view.tell_proven();
+                Ok(proven)
             })
             .await?;
         Ok(Response::new(proto::ReportCheckpointResponse { proven_batches }))
@@ -132,12 +175,18 @@ impl SequencerService for SequencerApi {
         &self,
         request: Request<proto::GetTransactionRequest>,
     ) -> Result<Response<proto::GetTransactionResponse>, Status> {
+        let scope = Caller::of(&request)?.scope;
         let id = TransactionId(id_of("transaction_id", &request.into_inner().transaction_id)?);
         let response = self
             .blocking(move |api| {
-                let found = api.view.find(&id).map_err(internal)?;
-                let answer = found.ok_or_else(|| not_found("TRANSACTION_NOT_FOUND", "transaction"))?;
+                let missing = || not_found("TRANSACTION_NOT_FOUND", "transaction");
+                let answer = api.view.find(&id).map_err(internal)?.ok_or_else(missing)?;
                 let logged = api.view.logged(&id, &answer).map_err(internal)?;
+                // Somebody else's looks as if it were not there.
+                if let Scope::Own(account) = scope {
+                    let chain = api.manifest.chain_id();
+                    logged.as_ref().filter(|logged| is_own(account, &chain, logged)).ok_or_else(missing)?;
+                }
                 let batch = answer.group.receipts.get(answer.index).map_or(u64::MAX, |r| r.batch_number);
                 Ok(proto::GetTransactionResponse {
                     sequenced: answer.to_proto(),
@@ -156,6 +205,7 @@ impl SequencerService for SequencerApi {
         &self,
         request: Request<proto::StreamBatchesRequest>,
     ) -> Result<Response<Self::StreamBatchesStream>, Status> {
+        let caller = Caller::of(&request)?;
         let mut number = request.into_inner().from_batch;
         let mut sealed = self.sealed_batches();
         let available = *sealed.borrow();
@@ -169,7 +219,9 @@ impl SequencerService for SequencerApi {
         let (sender, receiver) = mpsc::channel(STREAM_AHEAD);
         // The task holds no way to submit, and ends as soon as nobody receives.
         let (view, mut stop) = (self.view.clone(), self.stop.clone());
+        let follower = Follower::new(&self.metrics);
         tokio::spawn(async move {
+            let _follower = follower;
             loop {
                 tokio::select! {
                     () = sender.closed() => return,
@@ -188,10 +240,11 @@ impl SequencerService for SequencerApi {
                     Err(error) => Err(internal(error)),
                 };
                 let ended = message.is_err();
-                if sender.send(message).await.is_err() || ended {
-                    return;
+                match tokio::time::timeout(SLOW_READER, sender.send(message)).await {
+                    Ok(Ok(())) if !ended => number += 1,
+                    Ok(_) => return,
+                    Err(_) => return caller.drop_slow_reader(),
                 }
-                number += 1;
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -199,8 +252,9 @@ impl SequencerService for SequencerApi {
 
     async fn get_ledger(
         &self,
-        _: Request<proto::GetLedgerRequest>,
+        request: Request<proto::GetLedgerRequest>,
     ) -> Result<Response<proto::GetLedgerResponse>, Status> {
+        Caller::of(&request)?;
         let cursor = self.view.cursor();
         let (proven_batches, unproven_since_ms) = self.view.proven.get();
         Ok(Response::new(proto::GetLedgerResponse {
@@ -208,9 +262,38 @@ impl SequencerService for SequencerApi {
             next_sequence: cursor.next_sequence,
             sealed_batches: cursor.next_batch,
             time_ms: cursor.time_ms,
-            version: concat!("assent ", env!("CARGO_PKG_VERSION")).to_owned(),
+            version: VERSION.to_owned(),
             proven_batches,
             unproven_since_ms,
+        }))
+    }
+
+    async fn get_sequencer_status(
+        &self,
+        request: Request<proto::GetSequencerStatusRequest>,
+    ) -> Result<Response<proto::GetSequencerStatusResponse>, Status> {
+        Caller::of(&request)?;
+        let cursor = self.view.cursor();
+        let (proven_batches, unproven_since_ms) = self.view.proven.get();
+        let entries = cursor.next_sequence;
+        let (pace, seconds) = (&self.view.pace, std::time::Duration::from_secs);
+        let number = |value: i64| u32::try_from(value).unwrap_or(0);
+        Ok(Response::new(proto::GetSequencerStatusResponse {
+            version: VERSION.to_owned(),
+            uptime_ms: u64::try_from(pace.uptime().as_millis()).unwrap_or(u64::MAX),
+            epoch: self.view.epoch(),
+            entries,
+            entries_10s: pace.within(seconds(10), entries),
+            entries_60s: pace.within(seconds(60), entries),
+            open_entries: number(self.metrics.open_entries.get()),
+            sealed_batches: cursor.next_batch,
+            proven_batches,
+            unproven_since_ms,
+            queue_depth: number(self.metrics.queue_depth.get()),
+            queue_capacity: u32::try_from(self.capacity).unwrap_or(u32::MAX),
+            followers: number(self.metrics.followers.get()),
+            base_height: cursor.base.height,
+            recent_batches: self.view.recent_batches(),
         }))
     }
 
@@ -218,11 +301,18 @@ impl SequencerService for SequencerApi {
         &self,
         request: Request<proto::GetConsentRequest>,
     ) -> Result<Response<proto::GetConsentResponse>, Status> {
+        let scope = Caller::of(&request)?.scope;
         let id = TransactionId(id_of("consent_id", &request.into_inner().consent_id)?);
         let response = self
             .blocking(move |api| {
+                // Somebody else's looks as if it were not there.
+                let is_visible = |record: &ConsentRecord| match scope {
+                    Scope::All => true,
+                    Scope::Own(account) => record.subject == account,
+                };
                 let record: ConsentRecord = api
                     .record(StateKey::consent(id))?
+                    .filter(is_visible)
                     .ok_or_else(|| not_found("CONSENT_NOT_FOUND", "consent"))?;
                 let terms = ConsentTerms::decode(&record.terms).map_err(internal)?;
                 Ok(proto::GetConsentResponse {
@@ -243,7 +333,14 @@ impl SequencerService for SequencerApi {
         &self,
         request: Request<proto::GetAccountRequest>,
     ) -> Result<Response<proto::GetAccountResponse>, Status> {
+        let scope = Caller::of(&request)?.scope;
         let id = AccountId(id_of("account_id", &request.into_inner().account_id)?);
+        if let Scope::Own(account) = scope
+            && account != id
+        {
+            let text = "a query signed with an account's key shows that account";
+            return Err(errors::error(Code::PermissionDenied, "NOT_OWN_RECORDS", text));
+        }
         let response = self
             .blocking(move |api| {
                 let account: AccountRecord = api

@@ -1,9 +1,13 @@
 //! Submitting one, many, or a stream: into the queue in order, out of it in the same order.
 
+use std::time::{Duration, Instant};
+
 use assent_core::{
     TransactionId,
     transaction::{Act, Transaction, TransactionError},
 };
+use assent_gate::{Caller, REFUSAL_PAUSE, SLOW_READER};
+use assent_metrics::{Submission as Judged, transaction_span};
 use assent_proto::{
     errors,
     v1::{self as proto, submit_response, submit_result},
@@ -15,7 +19,7 @@ use tonic::{Code, Status, Streaming};
 
 use crate::{
     RETRY_AFTER,
-    admission::{Reply, Submission},
+    admission::{Charge, Place, RateKey, Reply, Submission},
     service::{SequencerApi, internal},
 };
 
@@ -24,7 +28,7 @@ pub const MAX_MANY: usize = 1_000;
 /// Unanswered transactions of one stream. More are not read until the first is answered, and the client's transport waits.
 pub const STREAM_WINDOW: usize = 1_024;
 /// What a client is told to wait while the ledger is too far ahead of its prover: an operator has to act first.
-const UNPROVEN_RETRY: std::time::Duration = std::time::Duration::from_secs(5);
+const UNPROVEN_RETRY: Duration = Duration::from_secs(5);
 
 /// What became of a transaction that got as far as the executor.
 enum Answered {
@@ -51,6 +55,15 @@ fn invalid(error: TransactionError) -> Status {
 
 fn missing() -> Status {
     errors::field_error("FIELD_INVALID", "transaction", "missing")
+}
+
+fn account_limited(wait: Duration) -> Status {
+    errors::retry_later(
+        Code::ResourceExhausted,
+        "ACCOUNT_RATE_LIMITED",
+        "more transactions a second than one account may submit",
+        wait.max(RETRY_AFTER),
+    )
 }
 
 pub(crate) fn stopping() -> Status {
@@ -81,13 +94,13 @@ impl SequencerApi {
         )
     }
 
-    /// Decodes and puts into the queue.
-    fn admit(
-        &self,
-        signed: &proto::SignedTransaction,
-        place: OwnedSemaphorePermit,
-    ) -> Result<(TransactionId, oneshot::Receiver<Reply>), Status> {
-        let transaction = Transaction::decode(&self.manifest.chain_id(), signed).map_err(invalid)?;
+    /// Decodes, and says no where everything but revocations is refused.
+    fn decode(&self, signed: Option<&proto::SignedTransaction>) -> Result<Transaction, Status> {
+        let signed = signed.ok_or_else(missing)?;
+        let transaction = Transaction::decode(&self.manifest.chain_id(), signed).map_err(|error| {
+            self.metrics.judged(Judged::Invalid);
+            invalid(error)
+        })?;
         let revokes = matches!(transaction.act, Act::RevokeConsent(_));
         if !revokes && let Some(age) = self.view.proven.over_limit(&self.clock) {
             let hours = age.as_secs() / 3600;
@@ -100,9 +113,36 @@ impl SequencerApi {
                 UNPROVEN_RETRY,
             ));
         }
+        Ok(transaction)
+    }
+
+    /// Takes one of the sender's rate. A revocation by code has no sender, and counts to its peer alone.
+    ///
+    /// # Errors
+    /// How long the account has to wait.
+    fn charge(&self, transaction: &Transaction) -> Result<Option<Charge>, Duration> {
+        let Some(sender) = transaction.sender else { return Ok(None) };
+        let key: RateKey = (sender, matches!(transaction.act, Act::RevokeConsent(_)));
+        self.accounts.take(key, 1)?;
+        Ok(Some(Charge { accounts: self.accounts.clone(), key: Some(key) }))
+    }
+
+    /// Puts into the queue.
+    fn enqueue(
+        &self,
+        transaction: Transaction,
+        charge: Option<Charge>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(TransactionId, oneshot::Receiver<Reply>), Status> {
         let id = transaction.id;
+        let span = transaction_span(&id);
+        if !span.is_disabled() {
+            span.in_scope(|| tracing::debug!("arrived"));
+        }
         let (reply, answered) = oneshot::channel();
-        self.admit.try_send(Submission { transaction, reply, _place: place }).map_err(|_| stopping())?;
+        let place = Place::new(permit, &self.metrics);
+        let submission = Submission { transaction, reply, charge, since: Instant::now(), _place: place };
+        self.admit.try_send(submission).map_err(|_| stopping())?;
         Ok((id, answered))
     }
 
@@ -136,9 +176,17 @@ impl SequencerApi {
         &self,
         signed: Option<&proto::SignedTransaction>,
     ) -> Result<proto::SubmitResponse, Status> {
-        let signed = signed.ok_or_else(missing)?;
+        let transaction = self.decode(signed)?;
+        let charge = match self.charge(&transaction) {
+            Ok(charge) => charge,
+            Err(wait) => {
+                // A client that floods waits for its refusals, so that they cost little.
+                tokio::time::sleep(REFUSAL_PAUSE).await;
+                return Err(account_limited(wait));
+            }
+        };
         let place = self.places.clone().try_acquire_owned().map_err(|_| self.queue_full())?;
-        let (id, answered) = self.admit(signed, place)?;
+        let (id, answered) = self.enqueue(transaction, charge, place)?;
         let result = match self.answer(Waiting::Submitted(id, answered)).await? {
             Answered::Sequenced(sequenced) => submit_response::Result::Sequenced(sequenced),
             Answered::Refused(refusal) => submit_response::Result::Refusal(refusal),
@@ -148,6 +196,7 @@ impl SequencerApi {
 
     pub(crate) async fn submit_all(
         &self,
+        caller: &Caller,
         transactions: &[proto::SignedTransaction],
     ) -> Result<proto::SubmitManyResponse, Status> {
         let count = transactions.len();
@@ -156,13 +205,19 @@ impl SequencerApi {
             let problem = format!("1 to {most} expected, found {count}");
             return Err(errors::field_error("TOO_MANY_TRANSACTIONS", "transactions", problem));
         }
+        // The call itself is counted already.
+        caller.charge(count as u64 - 1)?;
         // All places at once: either everything is submitted, in order, or nothing.
         let wanted = u32::try_from(count).unwrap_or(u32::MAX);
         let mut places = self.places.clone().try_acquire_many_owned(wanted).map_err(|_| self.queue_full())?;
         let mut waiting = Vec::with_capacity(count);
         for signed in transactions {
             let Some(place) = places.split(1) else { return Err(self.queue_full()) };
-            waiting.push(match self.admit(signed, place) {
+            let submitted = self.decode(Some(signed)).and_then(|transaction| {
+                let charge = self.charge(&transaction).map_err(account_limited)?;
+                self.enqueue(transaction, charge, place)
+            });
+            waiting.push(match submitted {
                 Ok((id, answered)) => Waiting::Submitted(id, answered),
                 Err(status) => Waiting::Failed(status),
             });
@@ -174,9 +229,30 @@ impl SequencerApi {
         Ok(proto::SubmitManyResponse { results })
     }
 
-    /// Reads ahead of the answers by at most [`STREAM_WINDOW`], and only while the queue has places.
+    /// Puts one of a stream's transactions into the queue: the stream waits for the account's rate and for a place.
+    async fn submit_next(&self, signed: Option<&proto::SignedTransaction>) -> Waiting {
+        let transaction = match self.decode(signed) {
+            Ok(transaction) => transaction,
+            Err(status) => return Waiting::Failed(status),
+        };
+        let charge = loop {
+            match self.charge(&transaction) {
+                Ok(charge) => break charge,
+                Err(wait) => tokio::time::sleep(wait).await,
+            }
+        };
+        let Ok(place) = self.places.clone().acquire_owned().await else { return Waiting::Failed(stopping()) };
+        match self.enqueue(transaction, charge, place) {
+            Ok((id, answered)) => Waiting::Submitted(id, answered),
+            Err(status) => Waiting::Failed(status),
+        }
+    }
+
+    /// Reads ahead of the answers by at most [`STREAM_WINDOW`], and only while the queue has places and the accounts' rates
+    /// allow it.
     pub(crate) fn submit_all_of(
         &self,
+        caller: Caller,
         mut requests: Streaming<proto::SubmitStreamRequest>,
     ) -> impl Stream<Item = Result<proto::SubmitStreamResponse, Status>> + Send + use<> {
         let (sender, receiver) = mpsc::channel(STREAM_WINDOW);
@@ -184,30 +260,31 @@ impl SequencerApi {
         tokio::spawn(async move {
             let mut stop = api.stop.clone();
             loop {
-                let next = tokio::select! {
-                    next = requests.message() => next,
+                let next = async { Ok(requests.message().await?.map(|request| request.transaction)) };
+                let next = async {
+                    match next.await {
+                        Ok(Some(signed)) => Ok(Some(api.submit_next(signed.as_ref()).await)),
+                        Ok(None) => Ok(None),
+                        Err(status) => Err(status),
+                    }
+                };
+                let next: Result<Option<Waiting>, Status> = tokio::select! {
+                    next = next => next,
                     // Nobody reads the answers any more.
                     () = sender.closed() => return,
                     () = told_to_stop(&mut stop) => Err(stopping()),
                 };
-                let waiting = match next {
-                    Ok(Some(request)) => {
-                        let Ok(place) = api.places.clone().acquire_owned().await else { return };
-                        let signed = request.transaction.as_ref().ok_or_else(missing);
-                        match signed.and_then(|signed| api.admit(signed, place)) {
-                            Ok((id, answered)) => Waiting::Submitted(id, answered),
-                            Err(status) => Waiting::Failed(status),
-                        }
-                    }
+                let (message, last) = match next {
+                    Ok(Some(waiting)) => (Ok(waiting), false),
                     Ok(None) => return,
-                    Err(status) => {
-                        // Behind everything that is still to be answered. A client that is gone does not hear it.
-                        let _ = sender.send(Err(status)).await;
-                        return;
-                    }
+                    // Behind everything that is still to be answered. A client that is gone does not hear it.
+                    Err(status) => (Err(status), true),
                 };
-                if sender.send(Ok(waiting)).await.is_err() {
-                    return;
+                // Only a client that does not read its answers keeps the channel full for so long, or a sequencer that halts.
+                match tokio::time::timeout(SLOW_READER, sender.send(message)).await {
+                    Ok(Ok(())) if !last => {}
+                    Ok(_) => return,
+                    Err(_) => return caller.drop_slow_reader(),
                 }
             }
         });

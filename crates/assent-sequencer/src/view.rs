@@ -1,8 +1,8 @@
 //! What is durable, for everyone but the executor: the store, and over it the open batch's committed groups.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use assent_core::{
@@ -13,6 +13,8 @@ use assent_core::{
     manifest::GenesisManifest,
     records::{StateKey, StateValue},
 };
+use assent_metrics::{Pace, Sequencer as Metrics};
+use assent_proto::v1::BatchSummary;
 use assent_store::{LedgerStore, StoreError};
 use tokio::sync::watch;
 
@@ -37,6 +39,23 @@ pub(crate) struct View {
     open: RwLock<Open>,
     sealed: watch::Sender<u64>,
     pub(crate) proven: Proven,
+    pub(crate) pace: Pace,
+    /// The newest sealed batches, newest first.
+    recent: Mutex<VecDeque<BatchSummary>>,
+    epoch: u64,
+    metrics: Arc<Metrics>,
+}
+
+/// Sealed batches that a status shows.
+const RECENT_BATCHES: u64 = 10;
+
+fn summary(header: &BatchHeader) -> BatchSummary {
+    BatchSummary {
+        number: header.number,
+        first_sequence: header.first_sequence,
+        entries: header.entry_count,
+        time_ms: header.time_ms,
+    }
 }
 
 impl View {
@@ -45,8 +64,22 @@ impl View {
         store: Arc<LedgerStore>,
         cursor: Cursor,
         retention: Retention,
+        epoch: u64,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
+        let mut recent = VecDeque::new();
+        for number in cursor.next_batch.saturating_sub(RECENT_BATCHES)..cursor.next_batch {
+            let header = store.batch(number)?.and_then(|batch| BatchHeader::decode(&batch.header).ok());
+            recent.extend(header.as_ref().map(summary));
+        }
+        recent.make_contiguous().reverse();
+        metrics.entries.set(signed(cursor.next_sequence));
+        metrics.sealed_batches.set(signed(cursor.next_batch));
         Ok(Self {
+            pace: Pace::new(cursor.next_sequence),
+            recent: Mutex::new(recent),
+            epoch,
+            metrics,
             proven: Proven::open(&store, retention, cursor.next_batch)?,
             chain_id: manifest.chain_id(),
             key_id: manifest.sequencer_key.key_id(),
@@ -71,6 +104,9 @@ impl View {
         }
         open.state.extend(output.state.iter().map(|(key, value)| (*key, value.clone())));
         open.cursor = cursor.clone();
+        self.pace.note(cursor.next_sequence);
+        self.metrics.entries.set(signed(cursor.next_sequence));
+        self.metrics.open_entries.set(signed(open.transactions.len() as u64));
     }
 
     /// The batch is in the store now: the open maps start again.
@@ -82,7 +118,32 @@ impl View {
             open.cursor = cursor.clone();
         }
         self.proven.sealed(header);
+        {
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            recent.push_front(summary(header));
+            recent.truncate(RECENT_BATCHES as usize);
+        }
+        self.metrics.open_entries.set(0);
+        self.metrics.sealed_batches.set(signed(cursor.next_batch));
+        self.tell_proven();
         self.sealed.send_replace(cursor.next_batch);
+    }
+
+    /// The newest sealed batches, newest first.
+    pub(crate) fn recent_batches(&self) -> Vec<BatchSummary> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// How often the sequencer was started on this log.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Shows in the metrics how far the prover has come.
+    pub(crate) fn tell_proven(&self) {
+        let (batches, since_ms) = self.proven.get();
+        self.metrics.proven_batches.set(signed(batches));
+        self.metrics.unproven_since.set(signed(since_ms / 1000));
     }
 
     pub(crate) fn sealed_batches(&self) -> watch::Receiver<u64> {
@@ -137,4 +198,8 @@ impl View {
         }
         self.store.value(key)
     }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -269,6 +269,16 @@ impl Database {
             .ok_or_else(|| StoreError::Missing { family: family.name(), key: "column family".into() })
     }
 
+    /// One of RocksDB's integer properties, of each family that has it.
+    pub(crate) fn property(&self, name: &str) -> Vec<(&'static str, u64)> {
+        let of = |family: Family| {
+            let handle = self.db.cf_handle(family.name())?;
+            let value = self.db.property_int_value_cf(&handle, name).ok().flatten()?;
+            Some((family.name(), value))
+        };
+        Family::ALL.into_iter().filter_map(of).collect()
+    }
+
     pub(crate) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.db.get_cf(&self.family(family)?, key)?)
     }

@@ -75,6 +75,12 @@ impl LedgerStore {
         Ok(Self { database: Database::open(path, role, chain)? })
     }
 
+    /// One of RocksDB's integer properties, of each column family that has it: for metrics.
+    #[must_use]
+    pub fn property(&self, name: &str) -> Vec<(&'static str, u64)> {
+        self.database.property(name)
+    }
+
     /// Begins a new epoch, durably: whoever writes with an older one is fenced.
     ///
     /// # Errors

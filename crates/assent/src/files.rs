@@ -1,7 +1,7 @@
 //! Files that the commands keep: secret keys, readable by their owner alone.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
@@ -56,7 +56,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);
     let write = || {
-        let mut file = File::create(&part)?;
+        // As private as anything here may need to be; what others may read is handed to them.
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&part, path)
@@ -83,6 +84,55 @@ pub fn read_text(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(read_small(path)?).with_context(|| format!("{} is not text", path.display()))
 }
 
+/// Reads a token. A file that others can read is refused.
+pub fn read_token(path: &Path) -> anyhow::Result<String> {
+    is_private(path)?;
+    let token = read_text(path)?.trim().to_owned();
+    ensure!(!token.is_empty(), "{} is empty; a token is expected", path.display());
+    Ok(token)
+}
+
+/// Whether only the owner can read a file.
+pub fn is_private(path: &Path) -> anyhow::Result<()> {
+    let mode =
+        fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        bail!(
+            "{} can be read by others (mode {:o}); make it private first: chmod {} {}",
+            path.display(),
+            mode & 0o777,
+            if path.is_dir() { "700" } else { "600" },
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Whether only the owner can get at a file: it is private itself, or lies within `root` and a folder on the way is.
+pub fn check_private(path: &Path, root: &Path) -> anyhow::Result<()> {
+    let is_closed =
+        |path: &Path| fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 == 0);
+    let within = path.ancestors().skip(1).take_while(|folder| folder.starts_with(root));
+    if within.into_iter().any(is_closed) { Ok(()) } else { is_private(path) }
+}
+
+/// Whether only the owner can get at everything secret in a ledger's folder: keys, settings, databases.
+pub fn check_private_dirs(root: &Path) -> anyhow::Result<()> {
+    for name in ["keys", "config.toml", "sequencer", "prover", "validator", "mockchain"] {
+        let path = root.join(name);
+        if path.exists() {
+            check_private(&path, root)?;
+        }
+    }
+    let keys = root.join("keys");
+    if keys.exists() {
+        for entry in fs::read_dir(&keys).with_context(|| format!("cannot read {}", keys.display()))? {
+            is_private(&entry?.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a new key file.
 pub fn write_key(path: &Path, key: &KeyPair) -> anyhow::Result<()> {
     let file = KeyFile {
@@ -98,16 +148,7 @@ pub fn write_key(path: &Path, key: &KeyPair) -> anyhow::Result<()> {
 
 /// Reads a key file. One that others can read is refused.
 pub fn read_key(path: &Path) -> anyhow::Result<KeyPair> {
-    let mode =
-        fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        bail!(
-            "{} can be read by others (mode {:o}); make it private first: chmod 600 {}",
-            path.display(),
-            mode & 0o777,
-            path.display()
-        );
-    }
+    is_private(path)?;
     let wrong = || format!("{} is not an Assent key file", path.display());
     let file: KeyFile = serde_json::from_str(&read_text(path)?).with_context(wrong)?;
     ensure!(

@@ -1,20 +1,24 @@
 //! `assent`: the one binary for operators, clients and auditors.
 
+mod apart;
+mod certs;
+mod clients;
 mod commands;
+mod database_metrics;
 mod files;
 mod init;
 mod ledger_dir;
+mod logging;
 mod output;
 mod roles;
 mod settings;
 mod text;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
-use crate::output::Outcome;
+use crate::{logging::LogFormat, output::Outcome};
 
 const EXIT_CODES: &str = "Exit codes:
   0   done
@@ -33,6 +37,16 @@ const EXIT_CODES: &str = "Exit codes:
 #[derive(Parser)]
 #[command(name = "assent", version, after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
+    /// How the log on standard error is written. What is logged is up to ASSENT_LOG (info, debug, …)
+    #[arg(
+        long,
+        env = "ASSENT_LOG_FORMAT",
+        global = true,
+        value_enum,
+        default_value = "text",
+        hide_possible_values = true
+    )]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -51,6 +65,15 @@ enum Command {
     Validator(roles::ValidatorArgs),
     /// Run only the mock base chain, which speaks Bitcoin's JSON-RPC
     Mockchain(roles::MockchainArgs),
+    /// Show how the sequencer and the prover do: rates, lags, last batches and anchors
+    Status(commands::status::StatusArgs),
+    /// Ask a role whether it serves: for containers and service managers
+    Health(commands::health::HealthArgs),
+    /// Make certificates for a stack's roles and clients, and the authority that vouches for them
+    Certs(commands::certs::CertsArgs),
+    /// Say who may call a ledger's services, and as what
+    #[command(subcommand)]
+    Clients(commands::clients::ClientsCommand),
     /// Show the settings in effect, what each means, and where it came from
     Config(commands::config::ConfigArgs),
     /// Make and show client keys
@@ -97,13 +120,10 @@ impl Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = if cli.command.is_long_running() { "info" } else { "warn" };
-    let filter = EnvFilter::try_from_env("ASSENT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+    if let Err(error) = logging::start(cli.log_format, level) {
+        eprintln!("assent: {error:#}");
+        return ExitCode::from(2);
+    }
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
@@ -126,6 +146,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Prover(args) => roles::run_prover(args).await,
             Command::Validator(args) => roles::run_validator(args).await,
             Command::Mockchain(args) => roles::run_mockchain(args).await,
+            Command::Status(args) => commands::status::run(args).await,
+            Command::Health(args) => commands::health::run(args).await,
+            Command::Certs(args) => commands::certs::run(&args),
+            Command::Clients(command) => commands::clients::run(command),
             Command::Config(args) => commands::config::run(&args),
             Command::Batches(command) => commands::batches::run(command).await,
             Command::Keys(command) => commands::keys::run(command),

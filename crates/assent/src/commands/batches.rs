@@ -184,7 +184,8 @@ async fn import(
     json: bool,
 ) -> anyhow::Result<Outcome> {
     ensure!(from.is_dir(), "{} is no folder", from.display());
-    let mut source = Source::open(&from.display().to_string(), chain).await?;
+    let mut source =
+        Source::open(&from.display().to_string(), chain, &super::CredentialArgs::default()).await?;
     if validator && !dir.manifest_path().exists() {
         ensure!(
             chain.is_some(),

@@ -15,6 +15,8 @@ use assent_verify::{
     command::read_file,
 };
 
+use super::{CredentialArgs, with_hint};
+
 /// How export names a file of batches: by the number of the first.
 pub fn file_name(first: u64) -> String {
     format!("batches-{first:012}.assent")
@@ -102,18 +104,23 @@ pub fn read_batches(path: &Path) -> anyhow::Result<BatchesFile> {
 
 impl Source {
     /// A folder of exported batches, or the address of a sequencer.
-    pub async fn open(from: &str, chain: Option<ChainId>) -> anyhow::Result<Self> {
+    pub async fn open(
+        from: &str,
+        chain: Option<ChainId>,
+        credentials: &CredentialArgs,
+    ) -> anyhow::Result<Self> {
         let dir = Path::new(from);
         if dir.is_dir() {
             return Self::open_dir(dir, chain);
         }
         ensure!(
-            from.starts_with("http://"),
+            from.starts_with("http://") || from.starts_with("https://"),
             "{from} is neither a folder nor an address such as http://127.0.0.1:7420"
         );
         let mut config = ClientConfig::new(from);
         config.chain = chain;
-        let client = Client::connect(config).await?;
+        config.credentials = credentials.read()?;
+        let client = Client::connect(config).await.map_err(with_hint)?;
         let count = client.ledger().await?.sealed_batches;
         let stream = Box::new(client.batches(0).await?);
         Ok(Self::Stream { client, stream, next: 0, count })

@@ -24,7 +24,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use tokio_stream::StreamExt;
 
-use super::{ClientArgs, batches::Rate, source::Source};
+use super::{ClientArgs, CredentialArgs, batches::Rate, source::Source};
 use crate::{
     files,
     output::{self, Outcome},
@@ -108,6 +108,8 @@ pub struct ReplayArgs {
     output: PathBuf,
     #[command(flatten)]
     pins: PinArgs,
+    #[command(flatten)]
+    credentials: CredentialArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -302,6 +304,7 @@ async fn replay_checkpoint(args: &ReplayArgs, source: &Source) -> Option<String>
         Source::Stream { .. } => {
             let mut config = assent_client::ClientConfig::new(&args.from);
             config.chain = Some(source.chain_id());
+            config.credentials = args.credentials.read().ok()?;
             if let Some(prover) = &args.prover {
                 config.prover.clone_from(prover);
             }
@@ -320,7 +323,7 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<Outcome> {
     for path in &args.with {
         read_statement(&mut statements, path)?;
     }
-    let mut source = Source::open(&args.from, args.pins.chain).await?;
+    let mut source = Source::open(&args.from, args.pins.chain, &args.credentials).await?;
     let note = replay_checkpoint(&args, &source).await;
     let manifest = Arc::new(source.manifest().clone());
     let mut replayer = Replayer::new(manifest.clone(), Cursor::genesis(&manifest))?;
@@ -431,6 +434,7 @@ async fn vouched(args: &ReplayArgs, source: &Source, number: u64) -> Option<Reco
         (Source::Files { .. }, None) => return None,
     };
     config.chain = Some(source.chain_id());
+    config.credentials = args.credentials.read().ok()?;
     if let Some(prover) = &args.prover {
         config.prover.clone_from(prover);
     }
@@ -447,7 +451,7 @@ async fn convict(
     number: u64,
     divergence: &str,
 ) -> anyhow::Result<Outcome> {
-    let mut source = Source::open(&args.from, args.pins.chain).await?;
+    let mut source = Source::open(&args.from, args.pins.chain, &args.credentials).await?;
     let mut statements = Statements::default();
     statements.add_manifest(source.manifest().encode());
     if let Some(note) = note {

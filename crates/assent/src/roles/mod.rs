@@ -3,6 +3,9 @@
 //! A role reaches the others by address and waits for those that are not there yet, with a line in its log that says what
 //! it waits for; they start in any order. Only what a role needs is read from the ledger's folder.
 
+mod config;
+mod serve;
+
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -11,17 +14,18 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use assent_anchor::{AnchorConfig, rpc::BitcoinRpc, update_feed};
-use assent_core::{ChainId, codec::sha256, manifest::GenesisManifest, note::CosignerKey, seal::SealPolicy};
+use assent_anchor::{rpc::BitcoinRpc, update_feed};
+use assent_client::{Dial, InProcess};
+use assent_core::{ChainId, codec::sha256, manifest::GenesisManifest, seal::SealPolicy};
+use assent_gate::{
+    Gate, Limits, access, listen,
+    tls::{ServerTls, TlsFiles},
+};
+use assent_metrics::Metrics;
 use assent_mockchain::MockChain;
-use assent_proto::v1::{
-    self as proto, prover_service_server::ProverServiceServer,
-    sequencer_service_client::SequencerServiceClient, sequencer_service_server::SequencerServiceServer,
-};
-use assent_prover::{BaseChain, Cosigner, Duty, Prover, ProverApi, ProverConfig};
-use assent_sequencer::{
-    BASE_BLOCKS, BaseFeed, Retention, Sequencer, SequencerApi, SequencerConfig, system_clock,
-};
+use assent_proto::v1::{self as proto, sequencer_service_client::SequencerServiceClient};
+use assent_prover::Prover;
+use assent_sequencer::{BASE_BLOCKS, BaseFeed, Retention, Sequencer, SequencerConfig, system_clock};
 use clap::Args;
 use tokio::{
     net::TcpListener,
@@ -29,13 +33,12 @@ use tokio::{
     sync::watch,
     task::JoinHandle,
 };
-use tonic::transport::{
-    Endpoint, Server,
-    server::{Router, TcpIncoming},
-};
+
+pub use config::{Duties, base_tls, open_follower, own_credentials};
+use config::{base_url, prover_config};
 
 use crate::{
-    files,
+    clients, files,
     ledger_dir::{LedgerDir, open_mock},
     output::Outcome,
     settings::{Flags, Role, Settings, shown},
@@ -149,7 +152,7 @@ pub async fn run_validator(args: ValidatorArgs) -> anyhow::Result<Outcome> {
                 dir.0.display()
             )
         })?;
-        match fetch_manifest(&dir, settings.text("validator.sequencer"), pinned).await? {
+        match fetch_manifest(&dir, &settings, pinned).await? {
             Some(manifest) => manifest,
             None => return Ok(Outcome::Done),
         }
@@ -172,13 +175,13 @@ pub async fn run_mockchain(args: MockchainArgs) -> anyhow::Result<Outcome> {
 /// The manifest of a pinned chain, from its sequencer. `None` where a signal came first.
 async fn fetch_manifest(
     dir: &LedgerDir,
-    address: &str,
+    settings: &Settings,
     pinned: ChainId,
 ) -> anyhow::Result<Option<GenesisManifest>> {
-    let endpoint = Endpoint::from_shared(address.to_owned())
-        .with_context(|| format!("validator.sequencer: {address}"))?
-        .connect_timeout(Duration::from_secs(5));
-    let mut client = SequencerServiceClient::new(endpoint.connect_lazy());
+    let address = settings.text("validator.sequencer");
+    let dial = Dial::new(address, own_credentials(&dir.0, settings)?);
+    let channel = dial.channel(&dial.endpoint().context("validator.sequencer")?)?;
+    let mut client = SequencerServiceClient::new(channel);
     let mut signals = Signals::new()?;
     let (mut pause, mut told) = (Duration::from_millis(100), false);
     let bytes = loop {
@@ -214,12 +217,6 @@ struct Parts {
     mock: bool,
     sequencer: bool,
     prover: Option<Duties>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Duties {
-    Prover,
-    Validator,
 }
 
 struct Process {
@@ -275,6 +272,9 @@ async fn halted(sequencer: &mut Option<Sequencer>) -> anyhow::Error {
 impl Process {
     /// Runs until SIGTERM or SIGINT, or until a part must not go on.
     async fn run(self, parts: &Parts, listen: Option<&str>) -> anyhow::Result<Outcome> {
+        files::check_private_dirs(&self.dir.0)?;
+        let metrics = Metrics::new(parts.sequencer, parts.prover.is_some());
+        let tls = serve::tls_files(&self.dir.0, &self.settings)?;
         // All ports before anything is opened: a port in use changes nothing.
         let listener = match listen {
             Some(key) => Some(bind("gRPC services", self.settings.listen(key)?).await?),
@@ -284,11 +284,18 @@ impl Process {
             true => Some(bind("mock base chain", self.settings.listen("mockchain.listen")?).await?),
             false => None,
         };
+        let metrics_listener = match (listen, self.settings.listen_if_set("metrics.listen")?) {
+            (Some(_), Some(address)) => Some(bind("metrics", address).await?),
+            _ => None,
+        };
         let mut signals = Signals::new()?;
         let (stop, stopped) = watch::channel(false);
 
-        let (base_url, mock, mut mock_server) = self.start_base(mock_listener, stopped.clone())?;
+        let (base_url, mock, mut mock_server) =
+            self.start_base(mock_listener, tls.clone(), &metrics, stopped.clone())?;
         let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let own = own_credentials(&self.dir.0, &self.settings)?;
         let mut feeding = None;
         let mut sequencer = None;
         if let (true, Some(manifest)) = (parts.sequencer, &self.manifest) {
@@ -296,13 +303,20 @@ impl Process {
             match &base_url {
                 Some(url) => {
                     let poll = Duration::from_millis(self.settings.number("base.poll_ms"));
-                    feeding = Some(tokio::spawn(feed_base(BitcoinRpc::new(url)?, feed.clone(), poll)));
+                    feeding = Some(tokio::spawn(feed_base(
+                        BitcoinRpc::with_tls(url, &base_tls(&own))?,
+                        feed.clone(),
+                        poll,
+                    )));
                 }
                 None => tracing::warn!("there is no base chain: batches cite no base blocks"),
             }
-            let opened = Sequencer::open(self.sequencer_config(manifest, feed)?);
+            let opened = Sequencer::open(self.sequencer_config(manifest, feed, &metrics)?);
             sequencer = Some(opened.context("the sequencer cannot start")?);
         }
+        // Known to this process alone.
+        let own_token = access::token_of(&assent_client::random_bytes()?);
+        let (way_in, in_process) = InProcess::new();
         let prover = match (parts.prover, &self.manifest) {
             (Some(duties), Some(manifest)) => {
                 match (duties, &base_url) {
@@ -315,29 +329,58 @@ impl Process {
                     _ => {}
                 }
                 // In one process with its sequencer, it follows that one.
-                let own = address.filter(|_| parts.sequencer).map(|address| format!("http://{address}"));
-                let config =
-                    prover_config(&self.dir, &self.settings, manifest, duties, base_url.as_deref(), own)?;
+                let own = parts.sequencer.then(|| Dial::in_process(way_in, own_token.clone()));
+                let config = prover_config(
+                    &self.dir,
+                    &self.settings,
+                    manifest,
+                    duties,
+                    base_url.as_deref(),
+                    own,
+                    metrics.follower.clone(),
+                )?;
                 Some(Prover::open(config).context("the prover cannot start")?)
             }
             _ => None,
         };
 
-        let mut server = match listener {
-            Some(listener) => {
-                let router =
-                    services(sequencer.as_ref().map(Sequencer::api), prover.as_ref().map(Prover::api))
-                        .await?;
-                Some(tokio::spawn(serve(listener, router, stopped.clone())))
+        let (mut server, mut metrics_server) = (None, None);
+        if let (Some(listener), Some(manifest)) = (listener, &self.manifest) {
+            let clients = clients::open(&self.dir.0, &self.settings)?;
+            let gate = Gate::new(
+                manifest.chain_id(),
+                clients,
+                self.settings.path("access.file", &self.dir.0),
+                Some(own_token),
+                self.limits()?,
+                metrics.gate.clone(),
+            );
+            let grpc = tls.clone().map(ServerTls::grpc).transpose()?;
+            let http =
+                tls.clone().filter(|_| metrics_listener.is_some()).map(ServerTls::http1).transpose()?;
+            tokio::spawn(gate.clone().watch(grpc.iter().chain(&http).cloned().collect()));
+            let limits = self.connection_limits()?;
+            let incoming = listen::incoming(listener, grpc, limits, metrics.gate.clone());
+            let incoming = serve::with_in_process(incoming, in_process, metrics.gate.clone());
+            let services = serve::Services {
+                sequencer: sequencer.as_ref().map(Sequencer::api),
+                prover: prover.as_ref().map(Prover::api),
+            };
+            server = Some(tokio::spawn(serve::grpc(incoming, services, gate.clone(), stopped.clone())));
+            if let Some(listener) = metrics_listener {
+                let address = listener.local_addr()?;
+                tracing::info!("metrics on {scheme}://{address}/metrics, for clients with role operate");
+                let metrics = serve::with_database(metrics, sequencer.as_ref(), prover.as_ref());
+                let incoming = listen::incoming(listener, http, limits, gate.metrics());
+                metrics_server = Some(tokio::spawn(serve::metrics(incoming, metrics, gate, stopped.clone())));
             }
-            None => None,
-        };
+        }
         let mut proving = prover.map(|prover| {
             let stopped = stopped.clone();
             tokio::spawn(async move { Ok(Box::pin(prover.run(stopped)).await?) })
         });
         if let (Some(address), Some(manifest)) = (address, &self.manifest) {
-            tracing::info!(chain = %manifest.chain_id(), "serving on http://{address}");
+            tracing::info!(chain = %manifest.chain_id(), "serving on {scheme}://{address}");
         }
 
         let result = tokio::select! {
@@ -345,6 +388,7 @@ impl Process {
             error = halted(&mut sequencer) => Err(error),
             error = ended(&mut proving, "prover") => Err(error),
             error = ended(&mut server, "server") => Err(error),
+            error = ended(&mut metrics_server, "metrics server") => Err(error),
             error = ended(&mut mock_server, "mock base chain") => Err(error),
         };
         if let Ok(signal) = &result {
@@ -357,7 +401,7 @@ impl Process {
         if let Some(sequencer) = &sequencer {
             sequencer.end_streams();
         }
-        for task in [proving, server, mock_server].into_iter().flatten() {
+        for task in [proving, server, metrics_server, mock_server].into_iter().flatten() {
             finish(task).await;
         }
         // By itself it only ends where `result` says so already.
@@ -377,6 +421,8 @@ impl Process {
     fn start_base(
         &self,
         listener: Option<TcpListener>,
+        tls: Option<TlsFiles>,
+        metrics: &Metrics,
         mut stop: watch::Receiver<bool>,
     ) -> anyhow::Result<(Option<String>, Option<MockChain>, Option<JoinHandle<anyhow::Result<()>>>)> {
         let Some(listener) = listener else {
@@ -386,13 +432,16 @@ impl Process {
         let interval = Duration::from_millis(self.settings.number("mockchain.block_interval_ms"));
         let chain = open_mock(&self.dir.mock_path(), Some(interval), &password)?;
         let address = listener.local_addr()?;
-        let url = format!("http://assent:{password}@{address}");
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://assent:{password}@{address}");
+        let tls = tls.map(ServerTls::http1).transpose()?;
+        let incoming = listen::incoming(listener, tls, self.connection_limits()?, metrics.gate.clone());
         let served = chain.clone();
         let server = tokio::spawn(async move {
             let stopped = async move {
                 let _ = stop.wait_for(|stop| *stop).await;
             };
-            Ok(served.serve(listener, stopped).await?)
+            Ok(served.serve_incoming(incoming, stopped).await?)
         });
         tracing::info!(
             height = chain.height(),
@@ -403,10 +452,26 @@ impl Process {
         Ok((Some(url), Some(chain), Some(server)))
     }
 
+    fn connection_limits(&self) -> anyhow::Result<listen::ConnectionLimits> {
+        Ok(listen::ConnectionLimits {
+            all: usize::try_from(self.settings.number("limit.connections"))?,
+            per_address: usize::try_from(self.settings.number("limit.address_connections"))?,
+        })
+    }
+
+    fn limits(&self) -> anyhow::Result<Limits> {
+        Ok(Limits {
+            calls: usize::try_from(self.settings.number("limit.calls"))?,
+            peer_rate: self.settings.number("limit.client_rate"),
+            receiving_bytes: usize::try_from(self.settings.number("limit.receiving_mib") << 20)?,
+        })
+    }
+
     fn sequencer_config(
         &self,
         manifest: &Arc<GenesisManifest>,
         base: BaseFeed,
+        metrics: &Metrics,
     ) -> anyhow::Result<SequencerConfig> {
         let settings = &self.settings;
         Ok(SequencerConfig {
@@ -424,6 +489,8 @@ impl Process {
                 alarm: Duration::from_secs(settings.number("retention.alarm_s")),
                 limit: Duration::from_secs(settings.number("retention.limit_s")),
             },
+            account_rate: settings.number("limit.account_rate"),
+            metrics: metrics.sequencer.clone(),
             accept_time_step: self.accept_time_step,
             base,
             clock: system_clock(),
@@ -438,82 +505,6 @@ async fn finish(mut task: JoinHandle<anyhow::Result<()>>) {
         // Cancelled, which is no news; awaited so that what it holds is closed.
         let _ = task.await;
     }
-}
-
-/// Where the base chain is.
-fn base_url(dir: &LedgerDir, settings: &Settings) -> anyhow::Result<Option<String>> {
-    let url = settings.text("base.url");
-    if !url.is_empty() {
-        return Ok(Some(url.to_owned()));
-    }
-    let password = dir.mock_password()?;
-    Ok(password.map(|password| format!("http://assent:{password}@{}", settings.text("mockchain.listen"))))
-}
-
-/// How a prover or validator of this folder runs.
-fn prover_config(
-    dir: &LedgerDir,
-    settings: &Settings,
-    manifest: &Arc<GenesisManifest>,
-    duties: Duties,
-    base_url: Option<&str>,
-    own_sequencer: Option<String>,
-) -> anyhow::Result<ProverConfig> {
-    let not_empty = |key: &str| Some(settings.text(key)).filter(|text| !text.is_empty()).map(str::to_owned);
-    let needed = |key: &str| not_empty(key).with_context(|| format!("{key} is empty; say where it is"));
-    let (path, duty, sequencer, seed) = match duties {
-        Duties::Prover => {
-            let duty = Duty::Prover {
-                key: dir.key("prover.key")?,
-                anchor_interval: Duration::from_millis(settings.number("anchor.interval_ms")),
-            };
-            let sequencer = own_sequencer.map_or_else(|| needed("prover.sequencer"), Ok)?;
-            let seed = base_url.map(|_| dir.key("anchor.key")).transpose()?.map(|key| key.seed());
-            (dir.prover_path(), duty, sequencer, seed)
-        }
-        Duties::Validator => {
-            let prover = not_empty("validator.prover");
-            let cosigner = match prover {
-                Some(_) => {
-                    let (name, key) = dir.validator_key(settings.text("validator.name"))?;
-                    let public = CosignerKey::new(&name, key.public())?;
-                    tracing::info!(key = %public, "cosigning checkpoints; auditors and the prover name this key");
-                    Some(Cosigner { name, key })
-                }
-                None => None,
-            };
-            let duty = Duty::Validator { prover, cosigner };
-            (dir.validator_path(), duty, needed("validator.sequencer")?, None)
-        }
-    };
-    let anchor = AnchorConfig {
-        chain_id: manifest.chain_id(),
-        first_seal: manifest.first_anchor,
-        network: assent_verify::base::network(&manifest.base)?,
-        seed,
-        birthday_height: settings.number32("anchor.birthday_height"),
-        max_fee_rate: settings.number("anchor.max_fee_rate"),
-    };
-    Ok(ProverConfig {
-        path,
-        manifest: manifest.clone(),
-        duty,
-        sequencer,
-        base: base_url.map(|url| BaseChain { url: url.to_owned(), anchor }),
-        confirmations: settings.number32("anchor.confirmations"),
-        state_cache_mib: settings.number("state.cache_mib"),
-        validators: settings.cosigner_keys("prover.validators"),
-    })
-}
-
-/// Opens the database of a prover or validator, for a command that does not run it.
-pub fn open_follower(dir: &LedgerDir, validator: bool) -> anyhow::Result<Prover> {
-    let manifest = Arc::new(dir.manifest()?);
-    let flags = Flags::<{ Role::All as u8 }>::default();
-    let settings = flags.over(&dir.config_path())?;
-    let duties = if validator { Duties::Validator } else { Duties::Prover };
-    let config = prover_config(dir, &settings, &manifest, duties, None, None)?;
-    Ok(Prover::open(config)?)
 }
 
 /// Keeps the base blocks to cite up to date.
@@ -534,37 +525,4 @@ async fn feed_base(rpc: BitcoinRpc, feed: Arc<RwLock<Vec<assent_core::batch::Bas
         }
         tokio::time::sleep(poll).await;
     }
-}
-
-/// Health, reflection, and the services of the parts that run.
-async fn services(sequencer: Option<SequencerApi>, prover: Option<ProverApi>) -> anyhow::Result<Router> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(assent_proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
-    let mut router = Server::builder().add_service(health_service).add_service(reflection);
-    if let Some(api) = sequencer {
-        health.set_serving::<SequencerServiceServer<SequencerApi>>().await;
-        let service = SequencerServiceServer::new(api)
-            .max_decoding_message_size(assent_sequencer::service::MAX_REQUEST_BYTES)
-            .max_encoding_message_size(assent_sequencer::service::MAX_RESPONSE_BYTES);
-        router = router.add_service(service);
-    }
-    if let Some(api) = prover {
-        health.set_serving::<ProverServiceServer<ProverApi>>().await;
-        let service =
-            ProverServiceServer::new(api).max_encoding_message_size(assent_prover::MAX_RESPONSE_BYTES);
-        router = router.add_service(service);
-    }
-    Ok(router)
-}
-
-async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let stopped = async move {
-        // The sender is gone where the process is ending anyway.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    Ok(router.serve_with_incoming_shutdown(incoming, stopped).await?)
 }

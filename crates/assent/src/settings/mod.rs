@@ -4,355 +4,26 @@
 //! `assent config` shows what came of it. Every value is checked against its range before anything starts, and an error
 //! names the place that the value came from.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::Path};
+mod table;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail, ensure};
-use assent_core::{
-    note::{CosignerKey, MAX_COSIGNER_NAME_BYTES},
-    signature::PublicKey,
-};
+use assent_core::note::CosignerKey;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::files;
 
-/// What a process runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Role {
-    /// Everything.
-    Node = 0,
-    /// The sequencer.
-    Sequencer = 1,
-    /// The prover.
-    Prover = 2,
-    /// A validator.
-    Validator = 3,
-    /// The mock base chain.
-    Mockchain = 4,
-    /// None: `assent config` takes and shows all settings.
-    All = 5,
-}
-
-impl Role {
-    const fn of(number: u8) -> Self {
-        match number {
-            0 => Self::Node,
-            1 => Self::Sequencer,
-            2 => Self::Prover,
-            3 => Self::Validator,
-            4 => Self::Mockchain,
-            _ => Self::All,
-        }
-    }
-
-    /// The section whose settings need no prefix on the command line.
-    fn section(self) -> &'static str {
-        match self {
-            Self::Node | Self::Sequencer => "sequencer",
-            Self::Prover => "prover",
-            Self::Validator => "validator",
-            Self::Mockchain => "mockchain",
-            Self::All => "",
-        }
-    }
-}
-
-/// What a value may be.
-#[derive(Clone, Copy, Debug)]
-enum Form {
-    /// From, to.
-    Number(u64, u64),
-    /// IP address and port.
-    Address,
-    /// A URL, or nothing.
-    Url,
-    /// `true` or `false`.
-    Switch,
-    /// Keys of validators, separated by commas; or nothing.
-    Keys,
-    /// A name for a key; or nothing.
-    Name,
-}
-
-/// One setting.
-#[derive(Debug)]
-pub struct Setting {
-    /// Its name in `config.toml`, with its section.
-    pub key: &'static str,
-    form: Form,
-    /// The default, as it is written.
-    pub default: &'static str,
-    /// What it means, with its unit.
-    pub meaning: &'static str,
-    roles: &'static [Role],
-    /// Another name of the flag than what follows from the key.
-    flag: Option<&'static str>,
-}
-
-use Form::{Address, Keys, Name, Number, Switch, Url};
-use Role::{Mockchain, Node, Prover, Sequencer, Validator};
-
-const DAY_MS: u64 = 24 * 3_600_000;
-
-/// All settings, in the order in which they are shown.
-pub const SETTINGS: [Setting; 24] = [
-    setting(
-        "sequencer.listen",
-        Address,
-        "127.0.0.1:7420",
-        &[Node, Sequencer],
-        "Where the sequencer, or a node with everything in it, serves gRPC",
-    ),
-    setting(
-        "sequencer.queue",
-        Number(1, 65_536),
-        "4096",
-        &[Node, Sequencer],
-        "Submissions that may be under way at once; more are answered QUEUE_FULL, and streams wait",
-    ),
-    setting(
-        "seal.entries",
-        Number(1, 65_536),
-        "65536",
-        &[Node, Sequencer],
-        "A batch is sealed at this many entries",
-    ),
-    setting(
-        "seal.bytes",
-        Number(128 * 1024, 32 * 1024 * 1024),
-        "33554432",
-        &[Node, Sequencer],
-        "A batch is sealed at this many bytes of transactions",
-    ),
-    setting(
-        "seal.age_ms",
-        Number(10, 7 * DAY_MS),
-        "500",
-        &[Node, Sequencer],
-        "A batch is sealed when its first entry is this old, in milliseconds",
-    ),
-    setting(
-        "retention.alarm_s",
-        Number(1, 365 * 24 * 3600),
-        "86400",
-        &[Node, Sequencer],
-        "The log warns once a minute when a sealed batch has waited so long for the prover, in seconds",
-    ),
-    setting(
-        "retention.limit_s",
-        Number(1, 365 * 24 * 3600),
-        "259200",
-        &[Node, Sequencer],
-        "Only revocations are sequenced when a sealed batch has waited so long for the prover, in seconds",
-    ),
-    setting("prover.listen", Address, "127.0.0.1:7422", &[Prover], "Where the prover serves gRPC"),
-    setting(
-        "prover.sequencer",
-        Url,
-        "http://127.0.0.1:7420",
-        &[Prover],
-        "The sequencer that the prover follows",
-    ),
-    setting(
-        "prover.validators",
-        Keys,
-        "",
-        &[Node, Prover],
-        "Validators whose cosignatures the prover takes in, as NAME+HASH+BASE64 with commas between (assent keys validator)",
-    ),
-    setting(
-        "state.cache_mib",
-        Number(16, 1_048_576),
-        "512",
-        &[Node, Prover, Validator],
-        "Memory for pages of the state tree, in MiB: about 8,000 state records each",
-    ),
-    setting(
-        "anchor.interval_ms",
-        Number(100, 7 * DAY_MS),
-        "10000",
-        &[Node, Prover],
-        "Least time between two new anchors, in milliseconds",
-    ),
-    Setting {
-        flag: Some("confirmations"),
-        ..setting(
-            "anchor.confirmations",
-            Number(1, 1_000),
-            "6",
-            &[Node, Prover, Validator],
-            "Blocks, from the anchor's on, at which an anchor counts as confirmed",
-        )
-    },
-    // 1 sat/vB is the least that nodes relay; 1,000 sat/vB has been paid by mistake only.
-    setting(
-        "anchor.max_fee_rate",
-        Number(1_000, 1_000_000),
-        "100000",
-        &[Node, Prover],
-        "Highest fee rate that is ever paid, in satoshi for 1,000 virtual bytes",
-    ),
-    setting(
-        "anchor.birthday_height",
-        Number(0, 0xffff_ffff),
-        "0",
-        &[Node, Prover, Validator],
-        "Height of the base chain below which there is nothing of this ledger; init writes it down",
-    ),
-    setting("validator.listen", Address, "127.0.0.1:7423", &[Validator], "Where a validator serves gRPC"),
-    setting(
-        "validator.sequencer",
-        Url,
-        "http://127.0.0.1:7420",
-        &[Validator],
-        "The sequencer that the validator follows",
-    ),
-    setting(
-        "validator.prover",
-        Url,
-        "http://127.0.0.1:7422",
-        &[Validator],
-        "The prover whose checkpoints the validator compares; empty: none",
-    ),
-    setting(
-        "validator.name",
-        Name,
-        "",
-        &[Validator],
-        "Name under which the validator cosigns, as a schema-less URL such as example.org/validator; empty: made from its key",
-    ),
-    Setting {
-        flag: Some("mock-listen"),
-        ..setting(
-            "mockchain.listen",
-            Address,
-            "127.0.0.1:7421",
-            &[Node, Mockchain],
-            "Where the mock base chain serves JSON-RPC",
-        )
-    },
-    Setting {
-        flag: Some("block-interval-ms"),
-        ..setting(
-            "mockchain.block_interval_ms",
-            Number(50, DAY_MS),
-            "5000",
-            &[Node, Mockchain],
-            "How often the mock base chain mines a block, in milliseconds",
-        )
-    },
-    setting(
-        "base.url",
-        Url,
-        "",
-        &[Node, Sequencer, Prover, Validator],
-        "The base chain's JSON-RPC, as http://user:password@host:port; empty: this folder's mock base chain, if it has one",
-    ),
-    setting(
-        "base.poll_ms",
-        Number(50, 600_000),
-        "500",
-        &[Node, Sequencer],
-        "How often the sequencer asks for blocks to cite, in milliseconds",
-    ),
-    setting(
-        "insecure",
-        Switch,
-        "false",
-        &[Node, Sequencer, Prover, Validator, Mockchain],
-        "Listen on other than loopback addresses, WITHOUT encryption and access control: for networks that you trust",
-    ),
-];
-
-const fn setting(
-    key: &'static str,
-    form: Form,
-    default: &'static str,
-    roles: &'static [Role],
-    meaning: &'static str,
-) -> Setting {
-    Setting { key, form, default, meaning, roles, flag: None }
-}
-
-impl Setting {
-    /// The environment variable.
-    #[must_use]
-    pub fn variable(&self) -> String {
-        format!("ASSENT_{}", self.key.replace('.', "_").to_uppercase())
-    }
-
-    /// The flag of a role's command.
-    #[must_use]
-    pub fn flag(&self, role: Role) -> String {
-        let (section, name) = self.key.split_once('.').unwrap_or(("", self.key));
-        if !section.is_empty() && section == role.section() {
-            return name.replace('_', "-");
-        }
-        self.flag.map_or_else(|| self.key.replace(['.', '_'], "-"), str::to_owned)
-    }
-
-    fn concerns(&self, role: Role) -> bool {
-        role == Role::All || self.roles.contains(&role)
-    }
-
-    /// What it may be, for people.
-    #[must_use]
-    pub fn range(&self) -> String {
-        match self.form {
-            Number(from, to) => format!("{from} to {to}"),
-            Address => "IP address and port".to_owned(),
-            Url => "URL".to_owned(),
-            Switch => "true or false".to_owned(),
-            Keys => "keys".to_owned(),
-            Name => "name".to_owned(),
-        }
-    }
-
-    fn check(&self, value: &str) -> anyhow::Result<()> {
-        match self.form {
-            Number(from, to) => {
-                let number: u64 =
-                    value.parse().ok().with_context(|| format!("expected a number, found {value:?}"))?;
-                ensure!((from..=to).contains(&number), "expected {from} to {to}, found {number}");
-            }
-            Address => {
-                value.parse::<SocketAddr>().ok().with_context(|| {
-                    format!("expected an IP address and port such as 127.0.0.1:7420, found {value:?}")
-                })?;
-            }
-            Url => ensure!(
-                value.is_empty() || value.starts_with("http://"),
-                "expected nothing, or a URL such as http://127.0.0.1:7420; the value is not shown, as it may hold a password"
-            ),
-            Switch => ensure!(["true", "false"].contains(&value), "expected true or false, found {value:?}"),
-            Keys => {
-                let keys = cosigner_keys(value)?;
-                ensure!(keys.len() <= MAX_VALIDATORS, "{} keys, at most {MAX_VALIDATORS}", keys.len());
-                for (index, key) in keys.iter().enumerate() {
-                    let twice = keys[..index].iter().any(|other| other.name() == key.name());
-                    ensure!(!twice, "two validators have the name {}", key.name());
-                }
-            }
-            Name => {
-                let any = PublicKey([0; 32]);
-                ensure!(
-                    value.is_empty() || CosignerKey::new(value, any).is_ok(),
-                    "expected a name without white space and +, of at most {MAX_COSIGNER_NAME_BYTES} bytes, found {value:?}"
-                );
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Validators that a prover takes cosignatures of: a note has 64 signature lines, of which one is the prover's.
-const MAX_VALIDATORS: usize = 32;
-
-/// Keys of validators, separated by commas.
-fn cosigner_keys(text: &str) -> anyhow::Result<Vec<CosignerKey>> {
-    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-    parts.map(|part| Ok(part.parse::<CosignerKey>()?)).collect()
-}
+use table::{
+    Form::{self, Address, Keys, MaybeAddress, Name, Number, Switch, Url},
+    cosigner_keys,
+};
+pub use table::{Role, SETTINGS, Setting};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -393,7 +64,8 @@ impl<const ROLE: u8> Args for Flags<ROLE> {
                 .help(format!("{} [default: {shown}]", setting.meaning));
             arg = match setting.form {
                 Number(..) => arg.value_name("NUMBER"),
-                Address => arg.value_name("ADDRESS"),
+                Address | MaybeAddress => arg.value_name("ADDRESS"),
+                Form::Path => arg.value_name("FILE"),
                 Url => arg.value_name("URL"),
                 Keys => arg.value_name("KEY,…"),
                 Name => arg.value_name("NAME"),
@@ -506,7 +178,8 @@ impl Settings {
             let variable = setting.variable();
             match std::env::var(&variable) {
                 // An empty variable is what compose files make of one that is not set.
-                Ok(value) if value.is_empty() && !matches!(setting.form, Url) => {}
+                Ok(value) if value.is_empty() && !matches!(setting.form, Url | MaybeAddress | Form::Path) => {
+                }
                 Ok(value) => self.set(setting, value, Origin::Environment(variable))?,
                 Err(std::env::VarError::NotPresent) => {}
                 Err(error) => bail!("{variable}: {error}"),
@@ -531,6 +204,19 @@ impl Settings {
 
     fn check_together(&self) -> anyhow::Result<()> {
         let (alarm, limit) = (self.number("retention.alarm_s"), self.number("retention.limit_s"));
+        let (certificate, key) = (self.text("tls.certificate"), self.text("tls.key"));
+        ensure!(
+            certificate.is_empty() == key.is_empty(),
+            "tls.certificate and tls.key belong together: set both or neither"
+        );
+        ensure!(
+            !certificate.is_empty() || self.text("tls.client_ca").is_empty(),
+            "tls.client_ca is set, but no certificate to show: set tls.certificate and tls.key"
+        );
+        ensure!(
+            !self.switch("tls.require_client_certificate") || !self.text("tls.client_ca").is_empty(),
+            "tls.require_client_certificate is true, but nobody is believed: set tls.client_ca"
+        );
         ensure!(
             alarm <= limit,
             "retention.alarm_s is {alarm}, above retention.limit_s, which is {limit}: the alarm would come too late"
@@ -574,18 +260,42 @@ impl Settings {
         self.text(key) == "true"
     }
 
-    /// An address to listen on; other than loopback only where that was asked for.
+    /// An address to listen on; other than loopback only with TLS, or where that was asked for.
     pub fn listen(&self, key: &str) -> anyhow::Result<SocketAddr> {
         let address: SocketAddr = self.text(key).parse().with_context(|| key.to_owned())?;
-        if !address.ip().is_loopback() {
+        if !address.ip().is_loopback() && !self.has_tls() {
             ensure!(
                 self.switch("insecure"),
-                "{key} is {address}: there is no encryption and no access control, so only loopback addresses are listened \
-                 on unless you say --insecure (for networks that you trust)"
+                "{key} is {address}: without TLS only loopback addresses are listened on. Set tls.certificate and tls.key \
+                 (assent certs makes them), or say --insecure where the network itself is trusted"
             );
-            tracing::warn!(%address, "INSECURE: listening beyond loopback without encryption or access control");
+            tracing::warn!(%address, "INSECURE: listening beyond loopback without TLS; tokens and records are readable on the way");
         }
         Ok(address)
+    }
+
+    /// The same where it may be empty.
+    pub fn listen_if_set(&self, key: &str) -> anyhow::Result<Option<SocketAddr>> {
+        if self.text(key).is_empty() { Ok(None) } else { self.listen(key).map(Some) }
+    }
+
+    /// Whether servers speak TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        !self.text("tls.certificate").is_empty()
+    }
+
+    /// A file: what `config.toml` names and the default lie in the ledger's folder.
+    #[must_use]
+    pub fn path(&self, key: &str, dir: &Path) -> Option<PathBuf> {
+        let (value, origin) = self.0.get(key)?;
+        if value.is_empty() {
+            return None;
+        }
+        Some(match origin {
+            Origin::Default | Origin::File(_) => dir.join(value),
+            Origin::Environment(_) | Origin::Flag(_) => PathBuf::from(value),
+        })
     }
 }
 
@@ -619,7 +329,7 @@ pub fn file_with(given: &BTreeMap<&str, String>) -> String {
         }
         let quoted = |value: &str| match setting.form {
             Number(..) | Switch => value.to_owned(),
-            Address | Url | Keys | Name => format!("{value:?}"),
+            Address | MaybeAddress | Url | Form::Path | Keys | Name => format!("{value:?}"),
         };
         text.push_str(&format!("# {}: {}.\n", setting.meaning, setting.range()));
         match given.get(setting.key) {
@@ -641,7 +351,7 @@ mod tests {
             setting.check(setting.default).unwrap();
             assert!(!setting.roles.is_empty() && names.insert(setting.variable()), "{}", setting.key);
         }
-        for role in [Node, Sequencer, Prover, Validator, Mockchain, Role::All] {
+        for role in [Role::Node, Role::Sequencer, Role::Prover, Role::Validator, Role::Mockchain, Role::All] {
             let mut flags = std::collections::BTreeSet::new();
             for setting in SETTINGS.iter().filter(|setting| setting.concerns(role)) {
                 assert!(flags.insert(setting.flag(role)), "{role:?} {}", setting.key);

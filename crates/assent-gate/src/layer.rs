@@ -1,0 +1,487 @@
+//! The gate itself: between the transport and the services.
+
+use std::{
+    collections::HashSet,
+    net::IpAddr,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    task::{Context, Poll},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use assent_core::{
+    ChainId,
+    query::{MAX_QUERY_AGE_MS, MAX_SIGNED_QUERY_BYTES, METADATA_KEY, Query},
+    signature::PublicKey,
+};
+use assent_metrics::Gate as Metrics;
+use assent_proto::errors;
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use http_body_util::{BodyExt, Full, Limited};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Code, Status, body::Body, metadata::MetadataMap};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{
+    access::{Access, Grant},
+    body::{Budget, Framed, Held},
+    caller::{Caller, Scope},
+    connection::ConnectionInfo,
+    rate::{Limiter, Limiters, Rate},
+    role::{Kind, Method, Role, Roles},
+    tls::ServerTls,
+};
+
+/// A refusal is answered after this long, so that a client that is turned away and tries again at once costs little. The
+/// number of calls of one connection bounds how many wait.
+pub const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
+/// Reads of the database at a time. Each holds a thread; past a few for each core they only wait for each other.
+pub const READS: usize = 64;
+/// Signed queries that one address may make a second, and at once. A person asks a few times a minute; a hospital's proxy
+/// stands for some hundreds of them. Each costs a signature check before it is known who asks.
+const QUERIES: (u64, u64) = (200, 400);
+/// Peers whose rates are told apart at a time.
+const MAX_PEERS: usize = 4_096;
+/// Nonces of signed queries that are remembered for each of two minutes.
+const MAX_NONCES: usize = 1 << 17;
+/// How often the files are looked at.
+const WATCH: Duration = Duration::from_secs(2);
+/// Bytes of a bearer token that is looked at.
+const MAX_TOKEN_BYTES: usize = 256;
+
+/// What a gate allows.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Calls under way, open streams among them.
+    pub calls: usize,
+    /// Calls, and messages of streams, that one client makes a second. Without a name, of one address.
+    pub peer_rate: u64,
+    /// Bytes of messages that have arrived in part.
+    pub receiving_bytes: usize,
+}
+
+/// What all connections of a process share.
+pub struct Gate {
+    chain: ChainId,
+    access: RwLock<Arc<Access>>,
+    access_file: Option<PathBuf>,
+    /// Of this process for itself: never written down.
+    own_token: Option<String>,
+    peers: Mutex<Peers>,
+    queries: Limiters<IpAddr>,
+    nonces: Mutex<Nonces>,
+    calls: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+    budget: Arc<Budget>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+}
+
+struct Peers {
+    by_name: std::collections::HashMap<Arc<str>, (Arc<Limiter>, Instant)>,
+}
+
+/// Nonces of the last two spans of twice the age that a query may have: none is forgotten while its query is still good.
+struct Nonces {
+    now: HashSet<(PublicKeyBytes, [u8; 16])>,
+    before: HashSet<(PublicKeyBytes, [u8; 16])>,
+    turned: Instant,
+}
+
+type PublicKeyBytes = [u8; 32];
+
+/// Refused: too many calls a second.
+pub(crate) fn rate_limited(wait: Duration) -> Status {
+    errors::retry_later(
+        Code::ResourceExhausted,
+        "RATE_LIMITED",
+        "more calls a second than one client may make",
+        wait.max(Duration::from_millis(1)),
+    )
+}
+
+fn unauthenticated(reason: &str, message: &str) -> Status {
+    errors::error(Code::Unauthenticated, reason, message)
+}
+
+impl Gate {
+    /// A gate for the clients of an access file.
+    #[must_use]
+    pub fn new(
+        chain: ChainId,
+        access: Access,
+        access_file: Option<PathBuf>,
+        own_token: Option<String>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            chain,
+            access: RwLock::new(Arc::new(access)),
+            access_file,
+            own_token,
+            peers: Mutex::new(Peers { by_name: std::collections::HashMap::new() }),
+            queries: Limiters::new(Rate::new(QUERIES.0, QUERIES.1), MAX_PEERS),
+            nonces: Mutex::new(Nonces {
+                now: HashSet::new(),
+                before: HashSet::new(),
+                turned: Instant::now(),
+            }),
+            calls: Arc::new(Semaphore::new(limits.calls)),
+            reads: Arc::new(Semaphore::new(READS)),
+            budget: Arc::new(Budget::new(limits.receiving_bytes, metrics.clone())),
+            limits,
+            metrics,
+        })
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
+    /// Reads the access file and the files of TLS again when they change, until the process ends.
+    pub async fn watch(self: Arc<Self>, tls: Vec<ServerTls>) {
+        let paths: Vec<PathBuf> =
+            self.access_file.iter().cloned().chain(tls.iter().flat_map(ServerTls::files)).collect();
+        let look = || -> Vec<Option<SystemTime>> {
+            paths.iter().map(|path| std::fs::metadata(path).and_then(|found| found.modified()).ok()).collect()
+        };
+        let mut seen = look();
+        let expiry = |tls: &[ServerTls]| tls.iter().map(ServerTls::expiry).min().unwrap_or(0);
+        self.metrics.certificate_expiry.set(expiry(&tls));
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let now = look();
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            if let Some(path) = &self.access_file {
+                match Access::read(path) {
+                    Ok(access) => {
+                        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+                        tracing::info!("read the access file again");
+                    }
+                    Err(error) => tracing::error!(%error, "the access file stays as it was"),
+                }
+            }
+            for tls in &tls {
+                if let Err(error) = tls.reload() {
+                    tracing::error!(%error, "the certificate stays as it was");
+                }
+            }
+            self.metrics.certificate_expiry.set(expiry(&tls));
+        }
+    }
+
+    /// What a client may do, by its certificate and its token.
+    ///
+    /// # Errors
+    /// `CREDENTIAL_UNKNOWN` for a token that is in no line of the access file.
+    fn identify(&self, names: &[String], headers: &HeaderMap) -> Result<Option<Grant>, Status> {
+        let access = self.access.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let by_certificate = access.with_certificate(names);
+        let Some(header) = headers.get(AUTHORIZATION) else { return Ok(by_certificate) };
+        let token = header.to_str().ok().and_then(|text| {
+            let (scheme, token) = text.split_once(' ')?;
+            (scheme.eq_ignore_ascii_case("bearer") && token.len() <= MAX_TOKEN_BYTES).then_some(token)
+        });
+        let token = token.ok_or_else(|| {
+            unauthenticated("CREDENTIAL_UNKNOWN", "expected authorization: Bearer and a token")
+        })?;
+        if self.own_token.as_deref() == Some(token) {
+            return Ok(Some(Grant { name: "this process".into(), roles: Roles::ALL }));
+        }
+        let by_token = access.with_token(token).ok_or_else(|| {
+            unauthenticated(
+                "CREDENTIAL_UNKNOWN",
+                "the token is not in the access file (assent clients --help)",
+            )
+        })?;
+        Ok(Some(match by_certificate {
+            Some(other) => Grant { name: by_token.name, roles: by_token.roles.and(other.roles) },
+            None => by_token,
+        }))
+    }
+
+    /// Whether this HTTP request, which is no gRPC call, comes from somebody with a role.
+    ///
+    /// # Errors
+    /// The gRPC error that a call would get.
+    pub fn admit_http(&self, role: Role, names: &[String], headers: &HeaderMap) -> Result<(), Status> {
+        match self.identify(names, headers)? {
+            Some(grant) if grant.roles.meets(Roles::of(&[role])) => Ok(()),
+            Some(grant) => Err(not_allowed(&grant, Roles::of(&[role]), "this page")),
+            None => Err(nobody(false)),
+        }
+    }
+
+    fn peer(&self, name: Arc<str>) -> Arc<Limiter> {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if peers.by_name.len() >= MAX_PEERS && !peers.by_name.contains_key(&name) {
+            // Whoever was not seen for a while has a full bucket again. Where all were, everybody begins anew: the rate is
+            // there against one client that floods, and connections are bounded.
+            peers.by_name.retain(|_, (_, seen)| now.duration_since(*seen) < Duration::from_secs(10));
+            if peers.by_name.len() >= MAX_PEERS {
+                peers.by_name.clear();
+            }
+        }
+        let rate = Rate::new(self.limits.peer_rate, self.limits.peer_rate);
+        let (limiter, seen) =
+            peers.by_name.entry(name).or_insert_with(|| (Arc::new(Limiter::new(rate)), now));
+        *seen = now;
+        limiter.clone()
+    }
+
+    fn use_nonce(&self, key: PublicKey, nonce: [u8; 16]) -> Result<(), Status> {
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        if nonces.turned.elapsed() >= Duration::from_millis(2 * MAX_QUERY_AGE_MS) {
+            nonces.before = std::mem::take(&mut nonces.now);
+            nonces.turned = Instant::now();
+        }
+        if nonces.now.len() >= MAX_NONCES {
+            return Err(errors::retry_later(
+                Code::ResourceExhausted,
+                "TOO_MANY_READS",
+                "too many signed queries at once",
+                Duration::from_secs(1),
+            ));
+        }
+        if nonces.before.contains(&(key.0, nonce)) || !nonces.now.insert((key.0, nonce)) {
+            return Err(unauthenticated("QUERY_REPLAYED", "the signed query was used before; sign another"));
+        }
+        Ok(())
+    }
+
+    /// Checks a signed query against the call that it came with. Gives the account, and the body to go on with.
+    async fn check_query(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        body: Body,
+        address: Option<IpAddr>,
+    ) -> Result<(Option<assent_core::AccountId>, Body), Status> {
+        let Some(header) = headers.get(METADATA_KEY) else { return Ok((None, body)) };
+        if let Some(address) = address {
+            self.queries.take(address, 1).map_err(rate_limited)?;
+        }
+        let invalid = |problem: String| unauthenticated("QUERY_INVALID", &problem);
+        let mut only = HeaderMap::new();
+        only.insert(METADATA_KEY, header.clone());
+        let only = MetadataMap::from_headers(only);
+        let signed = only
+            .get_bin(METADATA_KEY)
+            .and_then(|value| value.to_bytes().ok())
+            .filter(|bytes| bytes.len() <= MAX_SIGNED_QUERY_BYTES)
+            .ok_or_else(|| invalid(format!("{METADATA_KEY} holds no signed query")))?;
+        // Methods that accounts may call take small messages.
+        let whole = Limited::new(body, method.max_message + 5)
+            .collect()
+            .await
+            .map_err(|_| invalid("the request is longer than this method takes".into()))?
+            .to_bytes();
+        let message = match whole.get(..5) {
+            Some([0, a, b, c, d]) if u32::from_be_bytes([*a, *b, *c, *d]) as usize == whole.len() - 5 => {
+                &whole[5..]
+            }
+            _ => return Err(invalid("expected one message, not compressed".into())),
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let query = Query::open(&signed, &self.chain, method.path, message, now_ms)
+            .map_err(|error| invalid(error.to_string()))?;
+        self.use_nonce(query.key, query.nonce)?;
+        Ok((Some(query.account()), Body::new(Full::<Bytes>::new(whole))))
+    }
+
+    /// Lets a call through, or says why not.
+    async fn admit(
+        &self,
+        request: Request<Body>,
+    ) -> Result<(Request<Body>, &'static Method, Option<OwnedSemaphorePermit>), Status> {
+        let (mut parts, body) = request.into_parts();
+        let connection = parts.extensions.get::<ConnectionInfo>().cloned();
+        let address = connection.as_ref().map(|connection| connection.peer().ip().to_canonical());
+        let names = connection.as_ref().map_or(&[][..], ConnectionInfo::names);
+        let grant = self.identify(names, &parts.headers)?;
+        let Some(method) = Method::at(parts.uri.path()) else {
+            // Only who has a credential learns what there is.
+            return Err(match grant {
+                Some(_) => errors::error(Code::Unimplemented, "METHOD_UNKNOWN", "there is no such method"),
+                None => nobody(false),
+            });
+        };
+        let allowed = grant.as_ref().is_some_and(|grant| grant.roles.meets(method.roles));
+        let (account, body) = if method.by_account && !allowed {
+            self.check_query(method, &parts.headers, body, address).await?
+        } else {
+            (None, body)
+        };
+        let (name, scope) = match (grant, account) {
+            (Some(grant), _) if allowed => (grant.name, Scope::All),
+            (_, Some(account)) => ("a signed query".into(), Scope::Own(account)),
+            (Some(grant), None) => return Err(not_allowed(&grant, method.roles, "this method")),
+            (None, None) => return Err(nobody(method.by_account)),
+        };
+        let peer_name = match (scope, address) {
+            // Accounts are cheap to make: who asks with one is told apart by its address.
+            (Scope::Own(_), Some(address)) => address.to_string().into(),
+            _ => name.clone(),
+        };
+        let peer = self.peer(peer_name);
+        peer.take(1).map_err(rate_limited)?;
+        let read = match method.kind {
+            Kind::Read => Some(self.reads.clone().try_acquire_owned().map_err(|_| {
+                errors::retry_later(
+                    Code::ResourceExhausted,
+                    "TOO_MANY_READS",
+                    format!("{READS} reads are under way already"),
+                    REFUSAL_PAUSE,
+                )
+            })?),
+            _ => None,
+        };
+        parts.extensions.insert(Caller { name, scope, peer: Some(peer.clone()), connection });
+        let body = Body::new(Framed::new(body, method.max_message, self.budget.clone(), peer));
+        Ok((Request::from_parts(parts, body), method, read))
+    }
+}
+
+fn nobody(by_account: bool) -> Status {
+    let more = if by_account { ", or a query signed with an account's key" } else { "" };
+    let text = format!("a client certificate or a token is needed{more}");
+    unauthenticated("CREDENTIAL_REQUIRED", &text)
+}
+
+fn not_allowed(grant: &Grant, needed: Roles, what: &str) -> Status {
+    let text = format!("client {} has role {}, {what} needs {needed}", grant.name, grant.roles);
+    errors::error(Code::PermissionDenied, "ROLE_REQUIRED", text)
+}
+
+/// The gate as a layer of a tonic server.
+#[derive(Clone)]
+pub struct GateLayer(pub Arc<Gate>);
+
+impl<S> Layer<S> for GateLayer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { gate: self.0.clone(), inner }
+    }
+}
+
+/// A service behind the gate.
+#[derive(Clone)]
+pub struct Guarded<S> {
+    gate: Arc<Gate>,
+    inner: S,
+}
+
+/// One call under way.
+struct Call {
+    metrics: Arc<Metrics>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.metrics.open_calls.dec();
+    }
+}
+
+impl<S> Service<Request<Body>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The service that was polled ready is the one to call.
+        let ready = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, ready);
+        let gate = self.gate.clone();
+        Box::pin(async move {
+            let Ok(place) = gate.calls.clone().try_acquire_owned() else {
+                let status = errors::retry_later(
+                    Code::ResourceExhausted,
+                    "TOO_MANY_CALLS",
+                    "more calls are under way than this process takes",
+                    Duration::from_secs(1),
+                );
+                gate.metrics.refused_call("TOO_MANY_CALLS");
+                return Ok(status.into_http());
+            };
+            gate.metrics.open_calls.inc();
+            let call = Call { metrics: gate.metrics.clone(), _place: place };
+            let (request, method, read) = match gate.admit(request).await {
+                Ok(admitted) => admitted,
+                Err(status) => {
+                    gate.metrics.refused_call(reason_label(&status));
+                    tokio::time::sleep(REFUSAL_PAUSE).await;
+                    return Ok(status.into_http());
+                }
+            };
+            let response = inner.call(request).await?;
+            drop(read);
+            let code =
+                response.headers().get("grpc-status").map_or("OK", |value| code_name(value.as_bytes()));
+            gate.metrics.answered(method.path, code);
+            Ok(response.map(|body| Body::new(Held::new(body, call))))
+        })
+    }
+}
+
+/// The reasons with which the gate refuses, as labels.
+fn reason_label(status: &Status) -> &'static str {
+    const REASONS: [&str; 9] = [
+        "CREDENTIAL_REQUIRED",
+        "CREDENTIAL_UNKNOWN",
+        "METHOD_UNKNOWN",
+        "QUERY_INVALID",
+        "QUERY_REPLAYED",
+        "RATE_LIMITED",
+        "ROLE_REQUIRED",
+        "TOO_MANY_CALLS",
+        "TOO_MANY_READS",
+    ];
+    let reason = errors::reason_of(status).unwrap_or_default();
+    REASONS.into_iter().find(|known| *known == reason).unwrap_or("other")
+}
+
+/// The name of a code as gRPC writes it.
+fn code_name(value: &[u8]) -> &'static str {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    NAMES.get(Code::from_bytes(value) as usize).copied().unwrap_or("UNKNOWN")
+}
