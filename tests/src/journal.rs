@@ -45,16 +45,16 @@ impl Journal {
 
     /// Compares with the ledger: every transaction is in its sealed batch, once, at its place, and its receipt is the one that
     /// was given. Where there are more than ten thousand, receipts of every tenth are asked for again.
-    pub async fn check(&self, url: &str) {
+    pub async fn check(&self, config: &ClientConfig) {
         let journal = self.0.lock().unwrap().clone();
-        let client = Client::connect(ClientConfig::new(url)).await.unwrap();
+        let client = Client::connect(config.clone()).await.unwrap();
         let step = if journal.len() > 10_000 { 10 } else { 1 };
         for (id, promise) in journal.iter().step_by(step) {
             let (sequenced, transaction, _) = client.transaction(*id).await.unwrap();
             assert_eq!(Promise::of(&sequenced), *promise, "moved: {id}");
             assert_eq!(crate::id_of(&transaction), *id);
         }
-        let found = sealed(url, journal.values().map(|promise| promise.sequence).max().unwrap()).await;
+        let found = sealed(config, journal.values().map(|promise| promise.sequence).max().unwrap()).await;
         for (id, promise) in &journal {
             assert_eq!(found.get(&promise.sequence), Some(id), "missing or moved: {id}");
         }
@@ -66,9 +66,8 @@ impl Journal {
 }
 
 /// What the sealed batches hold, up to a sequence. The stream begins at any number.
-async fn sealed(url: &str, last: u64) -> BTreeMap<u64, TransactionId> {
-    let client = SequencerServiceClient::connect(url.to_owned()).await.unwrap();
-    let mut client = client.max_decoding_message_size(96 << 20);
+async fn sealed(config: &ClientConfig, last: u64) -> BTreeMap<u64, TransactionId> {
+    let mut client = SequencerServiceClient::new(crate::channel(config)).max_decoding_message_size(96 << 20);
     let mut found = BTreeMap::new();
     let mut next = 0;
     while found.len() as u64 <= last {

@@ -1,5 +1,6 @@
 //! What the black-box tests share: a ledger in a temporary folder, its node as a process, and clients of it.
 
+pub mod gateway;
 pub mod in_process;
 pub mod journal;
 pub mod stack;
@@ -12,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use assent_client::{Client, ClientConfig};
+use assent_client::{Authorized, Client, ClientConfig, Credentials, Dial};
 use assent_core::{AccountId, TransactionId, signature::KeyPair};
 use assent_proto::v1 as proto;
 use proto::transaction_body::Act;
@@ -226,6 +227,7 @@ impl Ledger {
             .args(args)
             .env("ASSENT_NODE", self.url())
             .env("ASSENT_CHAIN", self.chain_id())
+            .env("ASSENT_TOKEN_FILE", self.dir().join("keys/operator.token"))
             .output()
             .unwrap()
             .into()
@@ -239,9 +241,29 @@ impl Ledger {
         (file, made["account"].as_str().unwrap().to_owned())
     }
 
-    /// A client of the node.
+    /// The operator's credentials.
+    #[must_use]
+    pub fn operator(&self) -> Credentials {
+        token(&self.dir().join("keys/operator.token"))
+    }
+
+    /// How the operator reaches the node.
+    #[must_use]
+    pub fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new(&self.url());
+        config.credentials = self.operator();
+        config
+    }
+
+    /// A client of the node, as its operator.
     pub async fn client(&self) -> Client {
-        Client::connect(ClientConfig::new(&self.url())).await.unwrap()
+        Client::connect(self.config()).await.unwrap()
+    }
+
+    /// A channel to the node, as its operator.
+    #[must_use]
+    pub fn channel(&self) -> Authorized {
+        channel(&self.config())
     }
 }
 
@@ -255,6 +277,39 @@ impl Drop for Ledger {
             eprintln!("node log:\n{}", self.log());
         }
     }
+}
+
+/// Numbers from a seed, so that a failure can be looked for again (xorshift64).
+#[derive(Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// From a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// The next one, below a bound.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// Credentials with the token of a file.
+#[must_use]
+pub fn token(path: &Path) -> Credentials {
+    Credentials { token: Some(std::fs::read_to_string(path).unwrap()), ..Credentials::default() }
+}
+
+/// A channel to the sequencer of a configuration.
+#[must_use]
+pub fn channel(config: &ClientConfig) -> Authorized {
+    let dial = Dial::new(&config.sequencer, config.credentials.clone());
+    dial.channel(&dial.endpoint().unwrap()).unwrap()
 }
 
 /// A key from a number.

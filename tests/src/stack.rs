@@ -9,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use assent_client::{Client, ClientConfig};
+use assent_client::{Authorized, Client, ClientConfig};
 use tempfile::TempDir;
 
-use crate::{Ran, assent, free_port, program};
+use crate::{Ran, assent, channel, free_port, program, token};
 
 /// A role that runs as a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,9 +70,29 @@ impl Stack {
         ])
         .exits(0);
         let parts: [(Role, &[&str]); 4] = [
-            (Role::Sequencer, &["manifest.bin", "config.toml", "keys/sequencer.key"]),
-            (Role::Prover, &["manifest.bin", "config.toml", "keys/prover.key", "keys/anchor.key"]),
-            (Role::Validator, &[]),
+            (
+                Role::Sequencer,
+                &[
+                    "manifest.bin",
+                    "config.toml",
+                    "clients.toml",
+                    "keys/sequencer.key",
+                    "keys/operator.token",
+                    "keys/peer.token",
+                ],
+            ),
+            (
+                Role::Prover,
+                &[
+                    "manifest.bin",
+                    "config.toml",
+                    "clients.toml",
+                    "keys/prover.key",
+                    "keys/anchor.key",
+                    "keys/peer.token",
+                ],
+            ),
+            (Role::Validator, &["clients.toml", "keys/peer.token"]),
             (Role::Mockchain, &["config.toml", "keys/mockchain-password"]),
         ];
         for (role, files) in parts {
@@ -196,12 +216,25 @@ impl Stack {
         child.wait().unwrap().code()
     }
 
-    /// A client of the sequencer and the prover.
-    pub async fn client(&self) -> Client {
+    /// How the operator reaches the sequencer and the prover.
+    #[must_use]
+    pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new(&self.url(Role::Sequencer));
         config.prover = self.url(Role::Prover);
         config.deadline = Duration::from_secs(120);
-        Client::connect(config).await.unwrap()
+        config.credentials = token(&self.folder(Role::Sequencer).join("keys/operator.token"));
+        config
+    }
+
+    /// A client of the sequencer and the prover, as the operator.
+    pub async fn client(&self) -> Client {
+        Client::connect(self.config()).await.unwrap()
+    }
+
+    /// A channel to a role, as the operator.
+    #[must_use]
+    pub fn channel(&self, role: Role) -> Authorized {
+        channel(&ClientConfig { sequencer: self.url(role), ..self.config() })
     }
 
     /// Runs `assent` against the stack.
@@ -210,6 +243,7 @@ impl Stack {
         let mut command = Command::new(program("assent"));
         command.args(args).current_dir(self.temp.path()).env("ASSENT_CHAIN", &self.chain);
         command.env("ASSENT_NODE", self.url(Role::Sequencer)).env("ASSENT_PROVER", self.url(Role::Prover));
+        command.env("ASSENT_TOKEN_FILE", self.folder(Role::Sequencer).join("keys/operator.token"));
         command.output().unwrap().into()
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use assent_client::{Client, ClientConfig};
+use assent_client::{Client, ClientConfig, Credentials, Dial};
 use assent_core::{
     Hash,
     batch::{BatchHeader, BatchRecord},
@@ -24,6 +24,7 @@ use assent_merkle::{
     BatchTree, node_hash,
     sparse::{NoPages, SparseTree},
 };
+use assent_metrics::Metrics;
 use assent_proto::v1::{
     self as proto,
     prover_service_server::{ProverService, ProverServiceServer},
@@ -33,7 +34,7 @@ use assent_prover::{Duty, Prover, ProverApi, ProverConfig};
 use assent_sequencer::{Sequencer, SequencerApi};
 use assent_tests::{
     assent, grant_to, id_of,
-    in_process::{ledger_keys, manifest, sequencer_config},
+    in_process::{Trust, ledger_keys, manifest, sequencer_config, trusting_server},
     key, open_account, request, revoke,
 };
 use assent_verify::{
@@ -43,7 +44,9 @@ use assent_verify::{
 };
 use tokio::{net::TcpListener, sync::watch};
 use tokio_stream::{Stream, StreamExt, wrappers::TcpListenerStream};
+use tonic::service::InterceptorLayer;
 use tonic::{Request, Response, Status};
+use tower::layer::util::{Identity, Stack};
 
 type Change = Arc<dyn Fn(&KeyPair, &mut proto::SealedBatch) + Send + Sync>;
 
@@ -109,6 +112,13 @@ impl SequencerService for Cheat {
             Ok(message)
         });
         Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn get_sequencer_status(
+        &self,
+        request: Request<proto::GetSequencerStatusRequest>,
+    ) -> Result<Response<proto::GetSequencerStatusResponse>, Status> {
+        self.honest.get_sequencer_status(request).await
     }
 
     async fn get_ledger(
@@ -291,7 +301,8 @@ impl Running {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = Vec::new();
         let mut spawn = |task: Pin<Box<dyn Future<Output = ()> + Send>>| tasks.push(tokio::spawn(task));
-        let serve = |router: tonic::transport::server::Router, listener: TcpListener| {
+        let serve = |router: tonic::transport::server::Router<Stack<InterceptorLayer<Trust>, Identity>>,
+                     listener: TcpListener| {
             Box::pin(
                 async move { router.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap() },
             )
@@ -300,20 +311,18 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let cheat = Cheat { honest: sequencer.api(), key: sequencer_key, change };
-        spawn(serve(
-            tonic::transport::Server::builder().add_service(SequencerServiceServer::new(cheat)),
-            listener,
-        ));
+        spawn(serve(trusting_server().add_service(SequencerServiceServer::new(cheat)), listener));
 
         let follower = |name: &str, duty| ProverConfig {
             path: temp.path().join(name),
             manifest: manifest.clone(),
             duty,
-            sequencer: address.clone(),
+            sequencer: Dial::new(&address, Credentials::default()),
             base: None,
             confirmations: 1,
             state_cache_mib: 16,
             validators: Vec::new(),
+            metrics: Metrics::new(false, true).follower,
         };
         let duty = Duty::Prover { key: prover_key.clone(), anchor_interval: Duration::from_secs(1) };
         let mut watched = Prover::open(follower("prover", duty)).unwrap();
@@ -329,20 +338,18 @@ impl Running {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let prover = format!("http://{}", listener.local_addr().unwrap());
             addresses.1.clone_from(&prover);
-            spawn(serve(
-                tonic::transport::Server::builder().add_service(ProverServiceServer::new(lying)),
-                listener,
-            ));
+            spawn(serve(trusting_server().add_service(ProverServiceServer::new(lying)), listener));
             let running = watched.run(stopped.clone());
             spawn(Box::pin(async move { running.await.unwrap() }));
-            let duty = Duty::Validator { prover: Some(prover), cosigner: None };
+            let duty =
+                Duty::Validator { prover: Some(Dial::new(prover, Credentials::default())), cosigner: None };
             watched = Prover::open(follower("validator", duty)).unwrap();
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut config = ClientConfig::new(&address);
         config.prover = format!("http://{}", listener.local_addr().unwrap());
         let api = ProverServiceServer::new(watched.api());
-        spawn(serve(tonic::transport::Server::builder().add_service(api), listener));
+        spawn(serve(trusting_server().add_service(api), listener));
         spawn(Box::pin(async move { watched.run(stopped).await.unwrap() }));
         let client = Client::connect(config).await.unwrap();
         Self { temp, manifest, sequencer, client, addresses, tasks, _stop: stop }

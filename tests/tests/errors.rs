@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use assent_client::{Client, Submitted};
+use assent_client::{Authorized, Client, Submitted};
 use assent_core::{
     AccountId, TransactionId, manifest::GenesisManifest, note::Checkpoint, signature::KeyPair,
     transaction::sign_body,
@@ -20,7 +20,7 @@ use assent_tests::{
     stack::{Role, Stack},
 };
 use prost::Message;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
 /// The reasons in a table of the document.
 fn listed(section: &str) -> BTreeSet<String> {
@@ -56,18 +56,16 @@ impl Provoked {
 
 struct Ledger {
     client: Client,
-    sequencer: SequencerServiceClient<Channel>,
-    prover: ProverServiceClient<Channel>,
+    sequencer: SequencerServiceClient<Authorized>,
+    prover: ProverServiceClient<Authorized>,
 }
 
 impl Ledger {
     async fn of(stack: &Stack) -> Self {
         Self {
             client: stack.client().await,
-            sequencer: SequencerServiceClient::connect(stack.url(Role::Sequencer)).await.unwrap(),
-            prover: ProverServiceClient::new(
-                Channel::from_shared(stack.url(Role::Prover)).unwrap().connect_lazy(),
-            ),
+            sequencer: SequencerServiceClient::new(stack.channel(Role::Sequencer)),
+            prover: ProverServiceClient::new(stack.channel(Role::Prover)),
         }
     }
 
@@ -331,9 +329,9 @@ fn stopping(runtime: &tokio::runtime::Runtime, stack: &mut Stack, provoked: &mut
 /// A header of the base chain is damaged on the prover's disk.
 fn corrupt(runtime: &tokio::runtime::Runtime, stack: &mut Stack, id: TransactionId, provoked: &mut Provoked) {
     stack.start(Role::Mockchain);
-    let prover = stack.url(Role::Prover);
+    let prover = stack.channel(Role::Prover);
     let anchored = runtime.block_on(async {
-        let mut client = ProverServiceClient::connect(prover.clone()).await.unwrap();
+        let mut client = ProverServiceClient::new(prover.clone());
         for _ in 0..400 {
             let tier =
                 client.get_tier(proto::GetTierRequest { transaction_id: id.0.to_vec() }).await.unwrap();
@@ -359,7 +357,7 @@ fn corrupt(runtime: &tokio::runtime::Runtime, stack: &mut Stack, id: Transaction
     stack.start(Role::Prover);
     stack.wait(Role::Prover);
     runtime.block_on(async {
-        let mut client = ProverServiceClient::connect(prover).await.unwrap();
+        let mut client = ProverServiceClient::new(prover);
         let request = proto::GetBundleRequest { transaction_id: id.0.to_vec(), open_details: false };
         let status = client.get_bundle(request).await.unwrap_err();
         provoked.error("INTERNAL", Code::Internal, &status);

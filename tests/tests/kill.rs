@@ -20,13 +20,12 @@ fn kills() -> u64 {
 /// Submits until told to stop. Every transaction is submitted until it is answered, over all crashes; now and then an old
 /// one once more.
 async fn work(
-    url: String,
+    mut config: ClientConfig,
     worker: u64,
     stop: Arc<AtomicBool>,
     journal: Arc<Journal>,
     submitted: Arc<AtomicU64>,
 ) {
-    let mut config = ClientConfig::new(&url);
     config.deadline = Duration::from_secs(120);
     let client = Client::connect(config).await.unwrap();
     let me = key(worker);
@@ -63,7 +62,7 @@ fn killing_the_node_at_any_instant_loses_doubles_and_moves_nothing() {
         (Arc::new(AtomicBool::new(false)), Arc::new(Journal::default()), Arc::new(AtomicU64::new(0)));
     let workers: Vec<_> = (0..16)
         .map(|worker| {
-            runtime.spawn(work(ledger.url(), worker, stop.clone(), journal.clone(), submitted.clone()))
+            runtime.spawn(work(ledger.config(), worker, stop.clone(), journal.clone(), submitted.clone()))
         })
         .collect();
     // From a fixed seed, so that a failure can be looked for again.
@@ -83,7 +82,7 @@ fn killing_the_node_at_any_instant_loses_doubles_and_moves_nothing() {
     }
     ledger.kill();
     ledger.run();
-    runtime.block_on(journal.check(&ledger.url()));
+    runtime.block_on(journal.check(&ledger.config()));
     eprintln!(
         "{} kills, {} acknowledgements of {} transactions: missing 0, doubled 0, moved 0",
         kills() + 1,

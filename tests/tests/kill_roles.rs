@@ -9,71 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use assent_client::{Client, ClientConfig, StreamSender, Submitted};
-use assent_proto::v1 as proto;
+use assent_client::Client;
 use assent_tests::{
-    grant_to,
+    Random, gateway,
     journal::Journal,
-    key, open_account, request,
     stack::{Role, Stack},
 };
-use tokio::sync::mpsc;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
-}
-
-/// A gateway: sends as fast as the stream takes, and now and then an old transaction once more.
-async fn send(
-    client: Client,
-    gateway: u64,
-    stop: Arc<AtomicBool>,
-    sender: StreamSender,
-    sent: mpsc::Sender<()>,
-) {
-    let me = key(gateway);
-    let mut old = None;
-    for round in 0u64.. {
-        if stop.load(Ordering::Relaxed) {
-            return;
-        }
-        let act = match round {
-            0 => open_account(),
-            n if n % 7 == 1 && n < 100 => grant_to(key(gateway + 1).public().account_id()),
-            _ => request(key(gateway.saturating_sub(1)).public().account_id()),
-        };
-        let transaction: proto::SignedTransaction = match &old {
-            Some(old) if round % 50 == 49 => proto::SignedTransaction::clone(old),
-            _ => client.sign(&me, act).unwrap(),
-        };
-        if round % 200 == 10 {
-            old = Some(transaction.clone());
-        }
-        sent.send(()).await.unwrap();
-        sender.send(transaction).await.unwrap();
-    }
-}
-
-async fn gateway(url: String, number: u64, stop: Arc<AtomicBool>, journal: Arc<Journal>) -> u64 {
-    let mut config = ClientConfig::new(&url);
-    config.deadline = Duration::from_secs(120);
-    let client = Client::connect(config).await.unwrap();
-    let (sender, mut results) = client.stream();
-    // Each item of the results belongs to one that was sent.
-    let (sent, mut waiting) = mpsc::channel(10_000);
-    let sending = tokio::spawn(send(client, number, stop, sender, sent));
-    let mut acknowledged = 0;
-    while let Some(item) = results.next().await {
-        waiting.recv().await.expect("a result for nothing");
-        match item.result.unwrap() {
-            Submitted::Sequenced(sequenced) => journal.note(item.id, &sequenced),
-            Submitted::Refused(refusal) => panic!("refused: {refusal:?}"),
-        }
-        acknowledged += 1;
-    }
-    sending.await.unwrap();
-    assert!(waiting.recv().await.is_none(), "something sent was not answered");
-    acknowledged
 }
 
 #[test]
@@ -90,17 +34,12 @@ fn killing_any_role_at_any_instant_loses_doubles_and_moves_nothing() {
     }
     let (stop, journal) = (Arc::new(AtomicBool::new(false)), Arc::new(Journal::default()));
     let gateways: Vec<_> = (0..4)
-        .map(|n| runtime.spawn(gateway(stack.url(Role::Sequencer), n, stop.clone(), journal.clone())))
+        .map(|n| runtime.spawn(gateway::stream(stack.config(), n, stop.clone(), journal.clone())))
         .collect();
 
     // From a seed, so that a failure can be looked for again: ASSENT_SEED, ASSENT_KILLS, ASSENT_ACKNOWLEDGED.
-    let mut random = seed | 1;
-    let mut draw = |below: u64| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random % below
-    };
+    let mut random = Random::new(seed);
+    let mut draw = |below: u64| random.below(below);
     let mut killed = std::collections::BTreeMap::<Role, u64>::new();
     let start = Instant::now();
     let mut done = 0;
@@ -128,7 +67,7 @@ fn killing_any_role_at_any_instant_loses_doubles_and_moves_nothing() {
         stack.wait(role);
     }
     let acknowledged: u64 = gateways.into_iter().map(|gateway| runtime.block_on(gateway).unwrap()).sum();
-    runtime.block_on(journal.check(&stack.url(Role::Sequencer)));
+    runtime.block_on(journal.check(&stack.config()));
     runtime.block_on(followers_agree(&stack));
     eprintln!(
         "seed {seed}: {done} kills ({killed:?}), {acknowledged} acknowledgements of {} transactions in {} s: missing 0, \
@@ -145,7 +84,7 @@ fn killing_any_role_at_any_instant_loses_doubles_and_moves_nothing() {
 async fn followers_agree(stack: &Stack) {
     let sealed = stack.client().await.ledger().await.unwrap().sealed_batches;
     for role in [Role::Prover, Role::Validator] {
-        let mut config = ClientConfig::new(&stack.url(Role::Sequencer));
+        let mut config = stack.config();
         config.prover = stack.url(role);
         let client = Client::connect(config).await.unwrap();
         let start = Instant::now();

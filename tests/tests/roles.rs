@@ -2,14 +2,14 @@
 
 use std::{process::Command, time::Duration};
 
-use assent_client::{Client, ClientConfig};
+use assent_client::Client;
 use assent_tests::{
     assent, id_of, key, open_account, program, request,
     stack::{Role, Stack},
 };
 
 async fn status(stack: &Stack, role: Role) -> assent_proto::v1::GetProverStatusResponse {
-    let mut config = ClientConfig::new(&stack.url(Role::Sequencer));
+    let mut config = stack.config();
     config.prover = stack.url(role);
     Client::connect(config).await.unwrap().prover_status().await.unwrap()
 }

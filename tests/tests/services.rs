@@ -1,6 +1,6 @@
 //! The gRPC services as other people's clients meet them.
 
-use assent_client::{ClientError, Submitted};
+use assent_client::{Authorized, ClientError, Submitted};
 use assent_core::{batch::RefusalReason, transaction::sign_body};
 use assent_proto::{
     errors,
@@ -20,8 +20,8 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-async fn raw(ledger: &Ledger) -> SequencerServiceClient<tonic::transport::Channel> {
-    SequencerServiceClient::connect(ledger.url()).await.unwrap()
+async fn raw(ledger: &Ledger) -> SequencerServiceClient<Authorized> {
+    SequencerServiceClient::new(ledger.channel())
 }
 
 async fn refuse(ledger: &Ledger, signed: proto::SignedTransaction) -> Status {
@@ -148,13 +148,13 @@ fn unknown_ids_are_not_found_and_health_and_reflection_answer() {
         assert_eq!(reason(client.bundle(nothing, false).await.unwrap_err()), "TRANSACTION_NOT_PROVEN");
         let short = raw(&ledger).await.get_consent(proto::GetConsentRequest { consent_id: vec![1] }).await;
         assert_eq!(errors::reason_of(&short.unwrap_err()).as_deref(), Some("FIELD_INVALID"));
-        let mut prover = ProverServiceClient::connect(ledger.url()).await.unwrap();
+        let mut prover = ProverServiceClient::new(ledger.channel());
         let proof = prover
             .get_consistency_proof(proto::GetConsistencyProofRequest { old_size: 1, new_size: 9 })
             .await;
         assert_eq!(errors::reason_of(&proof.unwrap_err()).as_deref(), Some("SIZE_OUT_OF_RANGE"));
 
-        let channel = tonic::transport::Channel::from_shared(ledger.url()).unwrap().connect().await.unwrap();
+        let channel = ledger.channel();
         let mut health = HealthClient::new(channel.clone());
         for service in ["assent.v1.SequencerService", "assent.v1.ProverService"] {
             let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap();
@@ -184,7 +184,7 @@ fn the_prover_proves_that_the_ledger_only_grew() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let client = ledger.client().await;
-        let mut prover = ProverServiceClient::connect(ledger.url()).await.unwrap();
+        let mut prover = ProverServiceClient::new(ledger.channel());
         let mut checkpoints = Vec::new();
         for n in 0..4 {
             client.submit(&client.sign(&key(n), open_account()).unwrap()).await.unwrap();

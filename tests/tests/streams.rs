@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assent_client::Submitted;
+use assent_client::{Authorized, Submitted};
 use assent_core::signature::KeyPair;
 use assent_proto::v1::{
     self as proto, sequencer_service_client::SequencerServiceClient, submit_result::Result as Outcome,
@@ -10,10 +10,9 @@ use assent_proto::v1::{
 use assent_tests::{Ledger, grant_to, id_of, key, open_account, request};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 
-async fn raw(ledger: &Ledger) -> SequencerServiceClient<Channel> {
-    SequencerServiceClient::connect(ledger.url()).await.unwrap()
+async fn raw(ledger: &Ledger) -> SequencerServiceClient<Authorized> {
+    SequencerServiceClient::new(ledger.channel())
 }
 
 /// Opens an account and uses it at once: right only in this order.

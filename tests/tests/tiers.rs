@@ -10,6 +10,8 @@ use tokio_stream::StreamExt;
 
 async fn rpc(ledger: &Ledger, method: &str, params: Value) -> Value {
     let body = json!({"jsonrpc": "1.0", "id": 1, "method": method, "params": params});
+    // Its TLS is not used here, but wants to know of a provider.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let response = reqwest::Client::new().post(ledger.mock_url()).json(&body).send().await.unwrap();
     let answer: Value = response.json().await.unwrap();
     assert!(answer["error"].is_null(), "{method}: {answer}");

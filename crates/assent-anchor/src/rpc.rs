@@ -212,11 +212,14 @@ impl BitcoinRpc {
         if cleared.is_err() || !["http", "https"].contains(&parsed.scheme()) {
             return Err(RpcError::Url("expected http://[user:password@]host:port, or https".into()));
         }
-        let mut builder = reqwest::Client::builder();
-        if parsed.scheme() == "https" {
-            builder = builder.tls_backend_preconfigured(tls.config().map_err(RpcError::Url)?);
-        }
-        let http = builder.timeout(CALL_TIMEOUT).build().map_err(|error| RpcError::Url(error.to_string()))?;
+        // Without encryption nobody is believed, because nobody is asked.
+        let nobody = RpcTls { ca: Some(Vec::new()), identity: None };
+        let tls = if parsed.scheme() == "https" { tls } else { &nobody };
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.config().map_err(RpcError::Url)?)
+            .timeout(CALL_TIMEOUT)
+            .build()
+            .map_err(|error| RpcError::Url(error.to_string()))?;
         Ok(Self { http, url: parsed.into(), auth })
     }
 

@@ -576,6 +576,14 @@ impl Client {
         })
         .await
     }
+
+    /// How the prover does.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn prover_status(&self) -> Result<proto::GetProverStatusResponse, ClientError> {
+        prover_status(&self.config).await
+    }
 }
 
 /// Channels to both services. Nothing is sent yet.

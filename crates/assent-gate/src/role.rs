@@ -178,7 +178,6 @@ pub const METHODS: &[Method] = methods![
     "/assent.v1.ProverService/AddCosignature",         FOLLOW,  false, Read,   NOTE;
     "/assent.v1.ProverService/GetProverStatus",        OPERATE, false, Read,   QUESTION;
     "/grpc.health.v1.Health/Check",                    ANY,     false, Light,  QUESTION;
-    "/grpc.health.v1.Health/List",                     ANY,     false, Light,  QUESTION;
     "/grpc.health.v1.Health/Watch",                    ANY,     false, Light,  QUESTION;
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", ANY, false, Light, QUESTION;
 ];

@@ -76,7 +76,7 @@ pub struct Follower {
     pub anchor_fees: Counter,
     /// 1 while an anchor waits because its fee is at the cap.
     pub fee_capped: Gauge,
-    /// What the wallet can spend, in satoshi.
+    /// What the wallet can spend, in satoshi; -1 without one.
     pub wallet_balance: Gauge,
 }
 
@@ -140,7 +140,11 @@ impl Follower {
                 "1 while an anchor waits because its fee is at the cap",
                 &follower.fee_capped,
             ),
-            ("assent_wallet_balance_satoshi", "What the wallet can spend", &follower.wallet_balance),
+            (
+                "assent_wallet_balance_satoshi",
+                "What the wallet can spend; -1 without one",
+                &follower.wallet_balance,
+            ),
         ] {
             registry.register(name, help, gauge.clone());
         }

@@ -1,11 +1,27 @@
 //! Metrics of the sequencer.
 
 use prometheus_client::{
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
 use crate::{GROUPS, ReasonLabel, Stages};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ActLabel {
+    act: &'static str,
+}
 
 /// What was decided about one subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +43,7 @@ pub struct Sequencer {
     submissions: [Counter; 5],
     refusals: Family<ReasonLabel, Counter>,
     decisions: [Counter; 4],
-    acts: Family<ReasonLabel, Counter>,
+    acts: Family<ActLabel, Counter>,
     /// Transactions of one group.
     pub group: Histogram,
     /// Submissions under way.
@@ -46,8 +62,6 @@ pub struct Sequencer {
     pub unproven_since: Gauge,
     /// Followers of the batch stream.
     pub followers: Gauge,
-    /// Accounts that have used their rate lately.
-    pub rated_accounts: Gauge,
 }
 
 /// What became of a submission.
@@ -67,18 +81,15 @@ pub enum Submission {
 
 impl Sequencer {
     pub(crate) fn register(registry: &mut Registry, stages: Stages) -> Self {
-        let submissions: Family<ReasonLabel, Counter> = Family::default();
+        let submissions: Family<ResultLabel, Counter> = Family::default();
         let results = ["sequenced", "duplicate", "refused", "invalid", "abandoned"];
-        let decisions: Family<ReasonLabel, Counter> = Family::default();
-        let decided = ["permitted", "denied", "covered", "uncovered"];
-        let of = |family: &Family<ReasonLabel, Counter>, reason| {
-            family.get_or_create(&ReasonLabel { reason }).clone()
-        };
+        let decisions: Family<OutcomeLabel, Counter> = Family::default();
+        let outcomes = ["permitted", "denied", "covered", "uncovered"];
         let sequencer = Self {
             stages,
-            submissions: results.map(|result| of(&submissions, result)),
+            submissions: results.map(|result| submissions.get_or_create(&ResultLabel { result }).clone()),
             refusals: Family::default(),
-            decisions: decided.map(|decision| of(&decisions, decision)),
+            decisions: outcomes.map(|outcome| decisions.get_or_create(&OutcomeLabel { outcome }).clone()),
             acts: Family::default(),
             group: Histogram::new(GROUPS),
             queue_depth: Gauge::default(),
@@ -89,7 +100,6 @@ impl Sequencer {
             proven_batches: Gauge::default(),
             unproven_since: Gauge::default(),
             followers: Gauge::default(),
-            rated_accounts: Gauge::default(),
         };
         registry.register("assent_submissions", "Transactions judged, by what became of them", submissions);
         registry.register("assent_refusals", "Signed refusals, by reason", sequencer.refusals.clone());
@@ -117,7 +127,6 @@ impl Sequencer {
                 &sequencer.unproven_since,
             ),
             ("assent_batch_followers", "Followers of the batch stream", &sequencer.followers),
-            ("assent_rated_accounts", "Accounts whose rate is being counted", &sequencer.rated_accounts),
         ] {
             registry.register(name, help, gauge.clone());
         }
@@ -146,6 +155,6 @@ impl Sequencer {
 
     /// An entry of this act.
     pub fn act(&self, act: &'static str) {
-        self.acts.get_or_create(&ReasonLabel { reason: act }).inc();
+        self.acts.get_or_create(&ActLabel { act }).inc();
     }
 }

@@ -58,7 +58,10 @@ pub(crate) fn tell(shared: &Shared) -> Result<(), ProverError> {
     let (anchors, height, balance) = shared.anchors.summary();
     metrics.anchors.set(signed(anchors));
     metrics.base_height.set(height.into());
-    metrics.wallet_balance.set(signed(balance));
+    metrics.wallet_balance.set(match shared.config.duty {
+        Duty::Prover { .. } => signed(balance),
+        Duty::Validator { .. } => -1,
+    });
     let outbox = shared.anchors.outbox();
     metrics.unconfirmed_anchors.set(signed(outbox.versions));
     metrics.anchor_fee_rate.set(signed(outbox.fee_rate));

@@ -54,7 +54,7 @@ pub struct CredentialArgs {
     token_file: Option<PathBuf>,
     /// Ask about an account's own records, with queries signed by its key
     #[arg(long = "as", env = "ASSENT_AS", value_name = "KEYFILE")]
-    account: Option<PathBuf>,
+    as_key: Option<PathBuf>,
     /// Authorities whose server certificates are believed, in PEM; without it, the system's
     #[arg(long, env = "ASSENT_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -81,7 +81,7 @@ impl CredentialArgs {
             }
             _ => None,
         };
-        let account = self.account.as_deref().map(files::read_key).transpose()?;
+        let account = self.as_key.as_deref().map(files::read_key).transpose()?;
         Ok(Credentials { ca: read(&self.ca)?, identity, token, account })
     }
 }
