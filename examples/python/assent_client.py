@@ -201,22 +201,49 @@ class Failed:
 Answer = Sequenced | Refused | Failed
 
 
-class Client:
-    """A connection to a node, and what its ledger's manifest says."""
+class Bearer(
+    grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor
+):
+    """Shows a token with every call."""
 
-    def __init__(self, node: str, chain_id: bytes | None = None, timeout: float = 30.0) -> None:
-        match = re.fullmatch(r"http://([^/]+)/?", node)
+    def __init__(self, token: str) -> None:
+        self.header = ("authorization", f"Bearer {token.strip()}")
+
+    def _call(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(details._replace(metadata=[*(details.metadata or []), self.header]), request)
+
+    intercept_unary_unary = intercept_unary_stream = intercept_stream_stream = _call
+
+
+class Client:
+    """A connection to a node, and what its ledger's manifest says.
+
+    The token says who is calling; `ca` is the authority of a node behind https, in PEM.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        chain_id: bytes | None = None,
+        timeout: float = 30.0,
+        token: str | None = None,
+        ca: bytes | None = None,
+    ) -> None:
+        match = re.fullmatch(r"(https?)://([^/]+)/?", node)
         if not match:
             raise ClientError(f"the address of a node as http://host:port expected, {node!r} found")
         self.timeout = timeout
-        self.channel = grpc.insecure_channel(
-            match[1],
-            options=[
-                # A proof file may be longer than the 4 MiB that gRPC takes by default.
-                ("grpc.max_receive_message_length", files.MAX_PROOF_BYTES + (1 << 20)),
-                ("grpc.enable_http_proxy", 0),
-            ],
-        )
+        options = [
+            # A proof file may be longer than the 4 MiB that gRPC takes by default.
+            ("grpc.max_receive_message_length", files.MAX_PROOF_BYTES + (1 << 20)),
+            ("grpc.enable_http_proxy", 0),
+        ]
+        if match[1] == "https":
+            plain = grpc.secure_channel(match[2], grpc.ssl_channel_credentials(ca), options=options)
+        else:
+            plain = grpc.insecure_channel(match[2], options=options)
+        self.plain = plain
+        self.channel = grpc.intercept_channel(plain, Bearer(token)) if token else plain
         self.sequencer = sequencer_pb2_grpc.SequencerServiceStub(self.channel)
         self.prover = prover_pb2_grpc.ProverServiceStub(self.channel)
         answer = self.call(self.sequencer.GetLedger, sequencer_pb2.GetLedgerRequest())
@@ -233,7 +260,7 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.channel.close()
+        self.plain.close()
 
     def retry(self, attempt: Callable[[float], T]) -> T:
         """Tries, with the time that is left, until it works, cannot work, or took too long."""
@@ -490,6 +517,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--chain", metavar="ID", type=hash_argument, help="the ledger that is meant; without it the node is believed"
     )
     online.add_argument("--timeout", metavar="SECONDS", type=float, default=30.0, help="default: %(default)s")
+    add_credentials(online)
     acting = argparse.ArgumentParser(add_help=False, parents=[online])
     acting.add_argument("--key", metavar="FILE", required=True, help="key file of the account that acts")
     scoped = argparse.ArgumentParser(add_help=False, parents=[acting])
@@ -539,8 +567,27 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_credentials(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--token-file", metavar="FILE", default=os.environ.get("ASSENT_TOKEN_FILE"), help="default: ASSENT_TOKEN_FILE"
+    )
+    parser.add_argument(
+        "--ca", metavar="FILE", default=os.environ.get("ASSENT_CA"), help="authority of an https node; default: ASSENT_CA"
+    )
+
+
 def connect(given: argparse.Namespace) -> Client:
-    return Client(given.node, given.chain, given.timeout)
+    def read(path: str | None) -> bytes | None:
+        if not path:
+            return None
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise ClientError(f"cannot read {path}: {error.strerror}") from error
+
+    token = read(given.token_file)
+    return Client(given.node, given.chain, given.timeout, token.decode() if token else None, read(given.ca))
 
 
 def say(answer: Sequenced | Refused) -> int:

@@ -24,6 +24,8 @@ from assent_client import (
     Refused,
     Sequenced,
     Signed,
+    add_credentials,
+    connect,
     hash_argument,
     make_grant,
     make_scope,
@@ -239,9 +241,10 @@ def main() -> int:
     parser.add_argument("--node", metavar="URL", required=True, help="such as http://127.0.0.1:7420")
     parser.add_argument("--chain", metavar="ID", type=hash_argument, required=True, help="chain id of the ledger")
     parser.add_argument("--timeout", metavar="SECONDS", type=float, default=120.0, help="default: %(default)s")
+    add_credentials(parser)
     given = parser.parse_args()
     try:
-        with Client(given.node, given.chain, given.timeout) as client:
+        with connect(given) as client:
             run(client)
     except ClientError as error:
         print(f"FAILED: {error}", file=sys.stderr)

@@ -342,8 +342,19 @@ fn secrets_that_others_can_read_keep_a_role_from_starting() {
     }
     // A folder that is closed closes what is in it; an open one does not.
     std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::set_permissions(dir.join("config.toml"), std::fs::Permissions::from_mode(0o644)).unwrap();
-    let _ = assent(&["node", dir.to_str().unwrap()]).exits(1).says("config.toml can be read by others");
+    std::fs::create_dir(dir.join("sequencer")).unwrap();
+    std::fs::set_permissions(dir.join("sequencer"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let _ = assent(&["node", dir.to_str().unwrap()])
+        .exits(1)
+        .says("sequencer can be read by others")
+        .says("chmod 700");
+    // A password in the settings.
+    std::fs::set_permissions(dir.join("sequencer"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let config = dir.join("config.toml");
+    std::fs::write(&config, "[base]\nurl = \"http://me:secret@127.0.0.1:1\"\n").unwrap();
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = assent(&["node", dir.to_str().unwrap()]).exits(1).says("config.toml can be read by others");
+    assert!(!refused.err.contains("secret"), "{refused:?}");
 }
 
 /// A node with certificates that `assent certs` made.

@@ -27,23 +27,38 @@ fn the_verifier_depends_on_no_database_network_or_async_runtime() {
 #[test]
 fn crates_depend_on_each_other_as_the_architecture_says() {
     // docs/architecture.md has the same table.
-    let allowed: [(&str, &[&str]); 11] = [
+    let allowed: [(&str, &[&str]); 13] = [
         ("assent-proto", &[]),
         ("assent-merkle", &[]),
+        ("assent-metrics", &[]),
         ("assent-mockchain", &[]),
         ("assent-core", &["assent-merkle", "assent-proto"]),
         ("assent-verify", &["assent-core", "assent-merkle", "assent-proto"]),
         ("assent-fhir", &["assent-core", "assent-merkle", "assent-proto"]),
         ("assent-store", &["assent-core", "assent-merkle", "assent-proto"]),
         ("assent-client", &["assent-core", "assent-merkle", "assent-proto"]),
+        ("assent-gate", &["assent-core", "assent-merkle", "assent-metrics", "assent-proto"]),
         ("assent-anchor", &["assent-core", "assent-merkle", "assent-proto", "assent-verify"]),
-        ("assent-sequencer", &["assent-core", "assent-merkle", "assent-proto", "assent-store"]),
+        (
+            "assent-sequencer",
+            &[
+                "assent-core",
+                "assent-gate",
+                "assent-merkle",
+                "assent-metrics",
+                "assent-proto",
+                "assent-store",
+            ],
+        ),
         (
             "assent-prover",
             &[
                 "assent-anchor",
+                "assent-client",
                 "assent-core",
+                "assent-gate",
                 "assent-merkle",
+                "assent-metrics",
                 "assent-proto",
                 "assent-store",
                 "assent-verify",

@@ -32,7 +32,8 @@ fn python_does_the_main_job_judges_the_corpus_and_executes_a_ledger_again() {
 
     let ledger = Ledger::start(300, 2);
     let (url, chain) = (ledger.url(), ledger.chain_id());
-    let story = run(&["main_job.py", "--node", &url, "--chain", &chain]).exits(0);
+    let token = ledger.dir().join("keys/operator.token").display().to_string();
+    let story = run(&["main_job.py", "--node", &url, "--chain", &chain, "--token-file", &token]).exits(0);
     eprintln!("{}", story.out);
     // What Python signed, exported and executed again in Python: entries, headers, effects and the prover's checkpoint.
     let folder = ledger.path("exported");

@@ -14,6 +14,7 @@ use assent_core::{
     note::{Checkpoint, verifier_key},
     outcome::{AccessQuestion, Detail, OutcomeKind, OutcomeLeaf},
     policy::{Decider, Obligation, Reason, Verdict},
+    query::Query,
     records::{
         AccessLogLeaf, AccountRecord, ActorAccesses, ActorLogLeaf, ConsentLogLeaf, ConsentRecord,
         LogLeaf as _, Moment, Record, RevocationCodeRecord, StateKey, StateValue, SubjectAccesses,
@@ -263,6 +264,22 @@ fn refusals_are_pinned() {
 }
 
 /// Everything that follows from the log of a small ledger, from bodies to anchor payloads.
+#[test]
+fn signed_queries_are_pinned() {
+    let patient = key(PATIENT);
+    let query = Query {
+        chain_id: run::manifest().chain_id(),
+        key: patient.public(),
+        method: "/assent.v1.SequencerService/GetConsent".into(),
+        request_hash: assent_core::codec::sha256(b"the encoded request"),
+        time_ms: START_MS,
+        nonce: [0x5a; 16],
+    };
+    let mut lines = Lines::default();
+    lines.add("query_and_signature", query.sign(&patient));
+    lines.check("queries.txt");
+}
+
 fn ledger(run: &Run) -> Lines {
     let mut lines = Lines::default();
     let (sequencer, prover) = (key(SEQUENCER), key(PROVER));

@@ -1,11 +1,11 @@
 //! Who calls, as services see it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use assent_core::AccountId;
 use tonic::{Code, Request, Status};
 
-use crate::{connection::ConnectionInfo, rate::Limiter};
+use crate::{SLOW_READER, connection::ConnectionInfo, rate::Limiter};
 
 /// Whose records a call may be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Caller {
     pub name: Arc<str>,
     /// Whose records it may see.
     pub scope: Scope,
+    /// How long what is sent to it waits until it is read, before it counts as a slow reader.
+    pub patience: Duration,
     pub(crate) peer: Option<Arc<Limiter>>,
     pub(crate) connection: Option<ConnectionInfo>,
 }
@@ -31,7 +33,13 @@ impl Caller {
     /// Everything is allowed, nothing is counted: for calls within one process.
     #[must_use]
     pub fn trusted() -> Self {
-        Self { name: "this process".into(), scope: Scope::All, peer: None, connection: None }
+        Self {
+            name: "this process".into(),
+            scope: Scope::All,
+            patience: SLOW_READER,
+            peer: None,
+            connection: None,
+        }
     }
 
     /// Who made a request.

@@ -61,6 +61,8 @@ pub struct Limits {
     pub peer_rate: u64,
     /// Bytes of messages that have arrived in part.
     pub receiving_bytes: usize,
+    /// How long what is sent waits until it is read.
+    pub patience: Duration,
 }
 
 /// What all connections of a process share.
@@ -347,7 +349,8 @@ impl Gate {
             })?),
             _ => None,
         };
-        parts.extensions.insert(Caller { name, scope, peer: Some(peer.clone()), connection });
+        let patience = self.limits.patience;
+        parts.extensions.insert(Caller { name, scope, patience, peer: Some(peer.clone()), connection });
         let body = Body::new(Framed::new(body, method.max_message, self.budget.clone(), peer));
         Ok((Request::from_parts(parts, body), method, read))
     }

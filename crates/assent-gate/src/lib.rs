@@ -24,6 +24,6 @@ pub use caller::{Caller, Scope};
 pub use connection::{Connection, ConnectionInfo};
 pub use layer::{Gate, GateLayer, Guarded, Limits, READS, REFUSAL_PAUSE};
 
-/// How long something that is sent waits for a reader before its connection is closed. Longer than a prover takes for its
-/// largest batch.
+/// How long something that is sent waits for a reader before its connection is closed, unless the operator says otherwise.
+/// Longer than a prover takes for its largest batch.
 pub const SLOW_READER: std::time::Duration = std::time::Duration::from_secs(60);

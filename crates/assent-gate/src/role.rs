@@ -132,8 +132,8 @@ pub struct Method {
 const QUESTION: usize = 4 * 1024;
 /// Bytes of a checkpoint with all its cosignatures, or of a cosignature.
 const NOTE: usize = 64 * 1024;
-/// Bytes of one transaction: the largest body, its authorization, and what protobuf adds.
-pub const MAX_SUBMISSION_BYTES: usize = assent_core::limits::MAX_BODY_BYTES + 1024;
+/// Bytes of one transaction: twice the largest body, so that one that is a little too long hears by how much.
+pub const MAX_SUBMISSION_BYTES: usize = 2 * assent_core::limits::MAX_BODY_BYTES;
 /// Bytes of SubmitMany, as gRPC libraries take by default.
 pub const MAX_MANY_BYTES: usize = 4 * 1024 * 1024;
 

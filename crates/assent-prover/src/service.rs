@@ -9,7 +9,7 @@ use assent_core::{
     limits::MAX_TIME_MS,
     note::MAX_NOTE_SIGNATURES,
 };
-use assent_gate::{Caller, SLOW_READER, Scope};
+use assent_gate::{Caller, Scope};
 use assent_merkle::tiles::{TileError, TileProver};
 use assent_proto::{
     errors,
@@ -40,7 +40,7 @@ const HISTORIES: usize = 2;
 const CHUNK_BYTES: usize = 1 << 20;
 /// Pieces that wait for one slow reader.
 const CHUNKS_AHEAD: usize = 4;
-/// How long a piece waits for a slow reader, so that nobody keeps others from their histories.
+/// How long a piece waits for a slow reader at most.
 const PIECE_WAIT: Duration = Duration::from_secs(30);
 /// How long a file waits for a checkpoint over its state with enough cosignatures. Validators ask for checkpoints twice a
 /// second.
@@ -248,7 +248,7 @@ impl ProverService for ProverApi {
                     Ok(Some(status)) if tier::is_news(last.as_ref(), &status) => {
                         last = Some(status.clone());
                         let message = Ok(proto::WatchTierResponse { status: Some(status) });
-                        match tokio::time::timeout(SLOW_READER, sender.send(message)).await {
+                        match tokio::time::timeout(caller.patience, sender.send(message)).await {
                             Ok(Ok(())) => {}
                             Ok(Err(_)) => return,
                             Err(_) => return caller.drop_slow_reader(),
@@ -430,10 +430,10 @@ impl ProverService for ProverApi {
         &self,
         request: Request<proto::GetHistoryProofRequest>,
     ) -> Result<Response<Self::GetHistoryProofStream>, Status> {
-        let whose_records = Caller::of(&request)?.scope;
+        let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let account = account_of("account", &request.account)?;
-        if let Scope::Own(own) = whose_records
+        if let Scope::Own(own) = caller.scope
             && own != account
         {
             let text = "a query signed with an account's key gets the history of that account";
@@ -457,8 +457,11 @@ impl ProverService for ProverApi {
             let Ok(bytes) = tokio::task::spawn_blocking(move || file.encode()).await else { return };
             for chunk in bytes.chunks(CHUNK_BYTES) {
                 let piece = proto::GetHistoryProofResponse { chunk: chunk.to_vec() };
-                if !matches!(tokio::time::timeout(PIECE_WAIT, sender.send(Ok(piece))).await, Ok(Ok(()))) {
-                    return;
+                // So that nobody keeps others from their histories.
+                match tokio::time::timeout(caller.patience.min(PIECE_WAIT), sender.send(Ok(piece))).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return,
+                    Err(_) => return caller.drop_slow_reader(),
                 }
             }
         });

@@ -240,7 +240,7 @@ impl SequencerService for SequencerApi {
                     Err(error) => Err(internal(error)),
                 };
                 let ended = message.is_err();
-                match tokio::time::timeout(SLOW_READER, sender.send(message)).await {
+                match tokio::time::timeout(caller.patience, sender.send(message)).await {
                     Ok(Ok(())) if !ended => number += 1,
                     Ok(_) => return,
                     Err(_) => return caller.drop_slow_reader(),

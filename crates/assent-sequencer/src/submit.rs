@@ -6,7 +6,7 @@ use assent_core::{
     TransactionId,
     transaction::{Act, Transaction, TransactionError},
 };
-use assent_gate::{Caller, REFUSAL_PAUSE, SLOW_READER};
+use assent_gate::{Caller, REFUSAL_PAUSE};
 use assent_metrics::{Submission as Judged, transaction_span};
 use assent_proto::{
     errors,
@@ -281,7 +281,7 @@ impl SequencerApi {
                     Err(status) => (Err(status), true),
                 };
                 // Only a client that does not read its answers keeps the channel full for so long, or a sequencer that halts.
-                match tokio::time::timeout(SLOW_READER, sender.send(message)).await {
+                match tokio::time::timeout(caller.patience, sender.send(message)).await {
                     Ok(Ok(())) if !last => {}
                     Ok(_) => return,
                     Err(_) => return caller.drop_slow_reader(),

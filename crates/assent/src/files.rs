@@ -116,13 +116,21 @@ pub fn check_private(path: &Path, root: &Path) -> anyhow::Result<()> {
     if within.into_iter().any(is_closed) { Ok(()) } else { is_private(path) }
 }
 
-/// Whether only the owner can get at everything secret in a ledger's folder: keys, settings, databases.
+/// Whether only the owner can get at what is secret in a ledger's folder: keys and tokens, settings with a password, databases
+/// with the seeds of all salts.
 pub fn check_private_dirs(root: &Path) -> anyhow::Result<()> {
-    for name in ["keys", "config.toml", "sequencer", "prover", "validator", "mockchain"] {
+    for name in ["sequencer", "prover", "validator"] {
         let path = root.join(name);
         if path.exists() {
             check_private(&path, root)?;
         }
+    }
+    let config = root.join("config.toml");
+    // A URL with a user in it has a password too.
+    if config.exists()
+        && read_text(&config)?.lines().any(|line| line.starts_with("url") && line.contains('@'))
+    {
+        check_private(&config, root)?;
     }
     let keys = root.join("keys");
     if keys.exists() {

@@ -273,6 +273,15 @@ impl Process {
     /// Runs until SIGTERM or SIGINT, or until a part must not go on.
     async fn run(self, parts: &Parts, listen: Option<&str>) -> anyhow::Result<Outcome> {
         files::check_private_dirs(&self.dir.0)?;
+        // Made here, so that they are private from the first byte on.
+        if parts.sequencer {
+            files::make_private_dir(&self.dir.sequencer_path())?;
+        }
+        match parts.prover {
+            Some(Duties::Prover) => files::make_private_dir(&self.dir.prover_path())?,
+            Some(Duties::Validator) => files::make_private_dir(&self.dir.validator_path())?,
+            None => {}
+        }
         let metrics = Metrics::new(parts.sequencer, parts.prover.is_some());
         let tls = serve::tls_files(&self.dir.0, &self.settings)?;
         // All ports before anything is opened: a port in use changes nothing.
@@ -464,6 +473,7 @@ impl Process {
             calls: usize::try_from(self.settings.number("limit.calls"))?,
             peer_rate: self.settings.number("limit.client_rate"),
             receiving_bytes: usize::try_from(self.settings.number("limit.receiving_mib") << 20)?,
+            patience: Duration::from_secs(self.settings.number("limit.slow_reader_s")),
         })
     }
 

@@ -96,7 +96,7 @@ const ALL: &[Role] = &[Node, Sequencer, Prover, Validator, Mockchain];
 const DAY_MS: u64 = 24 * 3_600_000;
 
 /// All settings, in the order in which they are shown.
-pub const SETTINGS: [Setting; 38] = [
+pub const SETTINGS: [Setting; 39] = [
     setting(
         "sequencer.listen",
         Address,
@@ -331,6 +331,14 @@ pub const SETTINGS: [Setting; 38] = [
         "256",
         SERVING,
         "Memory for request messages that have arrived in part, in MiB",
+    ),
+    // Longer than a prover takes for its largest batch.
+    setting(
+        "limit.slow_reader_s",
+        Number(1, 3_600),
+        "60",
+        SERVING,
+        "A connection is closed when nobody has read what waits on it for so long, in seconds",
     ),
     setting(
         "metrics.listen",
