@@ -24,9 +24,9 @@ use tempfile::TempDir;
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let path = test.parent().unwrap().parent().unwrap().join(name);
-    assert!(path.exists(), "{} is not built; run: cargo build --release --workspace", path.display());
-    path
+    // A test lies in a folder beside the programs, a program among them.
+    let found = test.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is not built; run: cargo build --release --workspace"))
 }
 
 /// A port that nobody listens on now.
@@ -92,6 +92,8 @@ pub struct Ledger {
     pub port: u16,
     /// Port of the mock base chain.
     pub mock_port: u16,
+    /// More environment for the node.
+    pub environment: Vec<(String, String)>,
     node: Option<Child>,
 }
 
@@ -107,7 +109,13 @@ impl Ledger {
     /// Only the temporary folder and the ports.
     #[must_use]
     pub fn without_folder() -> Self {
-        Self { temp: tempfile::tempdir().unwrap(), port: free_port(), mock_port: free_port(), node: None }
+        Self {
+            temp: tempfile::tempdir().unwrap(),
+            port: free_port(),
+            mock_port: free_port(),
+            environment: Vec::new(),
+            node: None,
+        }
     }
 
     /// Makes a ledger and starts nothing.
@@ -185,6 +193,7 @@ impl Ledger {
             .arg("node")
             .arg(self.dir())
             .args(args)
+            .envs(self.environment.iter().cloned())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

@@ -15,7 +15,7 @@ use assent_core::{
     query::{MAX_QUERY_AGE_MS, MAX_SIGNED_QUERY_BYTES, METADATA_KEY, Query},
     signature::PublicKey,
 };
-use assent_metrics::Gate as Metrics;
+use assent_metrics::{Gate as Metrics, REFUSED_CALLS};
 use assent_proto::errors;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
@@ -448,21 +448,10 @@ where
     }
 }
 
-/// The reasons with which the gate refuses, as labels.
+/// The reason with which the gate refuses, as a label.
 fn reason_label(status: &Status) -> &'static str {
-    const REASONS: [&str; 9] = [
-        "CREDENTIAL_REQUIRED",
-        "CREDENTIAL_UNKNOWN",
-        "METHOD_UNKNOWN",
-        "QUERY_INVALID",
-        "QUERY_REPLAYED",
-        "RATE_LIMITED",
-        "ROLE_REQUIRED",
-        "TOO_MANY_CALLS",
-        "TOO_MANY_READS",
-    ];
     let reason = errors::reason_of(status).unwrap_or_default();
-    REASONS.into_iter().find(|known| *known == reason).unwrap_or("other")
+    REFUSED_CALLS.into_iter().find(|known| *known == reason).unwrap_or("other")
 }
 
 /// The name of a code as gRPC writes it.

@@ -14,6 +14,22 @@ struct CallLabel {
     code: &'static str,
 }
 
+/// Why calls are turned away; what is not here is counted as `other`.
+pub const REFUSED_CALLS: [&str; 10] = [
+    "CREDENTIAL_REQUIRED",
+    "CREDENTIAL_UNKNOWN",
+    "METHOD_UNKNOWN",
+    "QUERY_INVALID",
+    "QUERY_REPLAYED",
+    "RATE_LIMITED",
+    "ROLE_REQUIRED",
+    "TOO_MANY_CALLS",
+    "TOO_MANY_READS",
+    "other",
+];
+/// Why connections are turned away.
+const REFUSED_CONNECTIONS: [&str; 4] = ["limit", "address_limit", "handshake", "handshake_timeout"];
+
 /// Connections, calls, and what was turned away.
 #[derive(Debug)]
 pub struct Gate {
@@ -44,6 +60,13 @@ impl Gate {
             slow_readers: Counter::default(),
             certificate_expiry: Gauge::default(),
         };
+        // Begun at 0, so that the first refusal is seen as an increase.
+        for reason in REFUSED_CALLS {
+            drop(gate.refused_calls.get_or_create(&ReasonLabel { reason }));
+        }
+        for reason in REFUSED_CONNECTIONS {
+            drop(gate.refused_connections.get_or_create(&ReasonLabel { reason }));
+        }
         registry.register(
             "assent_calls",
             "Calls answered, by method and gRPC code; a stream counts when it begins",

@@ -22,7 +22,7 @@ use prometheus_client::{
 };
 
 pub use follower::{Follower, Tier};
-pub use gate::Gate;
+pub use gate::{Gate, REFUSED_CALLS};
 pub use pace::Pace;
 pub use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 pub use sequencer::{Decision, Sequencer, Submission};

@@ -140,6 +140,16 @@ impl Sequencer {
         }
     }
 
+    /// Begins counting these at 0, so that the first is seen as an increase.
+    pub fn begin(&self, refusals: impl IntoIterator<Item = &'static str>) {
+        for reason in refusals {
+            drop(self.refusals.get_or_create(&ReasonLabel { reason }));
+        }
+        for act in ["open_account", "grant_consent", "revoke_consent", "request_access", "record_access"] {
+            drop(self.acts.get_or_create(&ActLabel { act }));
+        }
+    }
+
     /// It was refused.
     pub fn refused(&self, reason: &'static str) {
         self.judged(Submission::Refused);

@@ -29,8 +29,13 @@ use std::{
 };
 
 use assent_core::{
-    batch::BaseBlock, codec::DecodeError, machine::Fault, manifest::GenesisManifest, ruleset::RulesetError,
-    seal::SealPolicy, signature::KeyPair,
+    batch::{BaseBlock, RefusalReason},
+    codec::DecodeError,
+    machine::Fault,
+    manifest::GenesisManifest,
+    ruleset::RulesetError,
+    seal::SealPolicy,
+    signature::KeyPair,
 };
 use assent_gate::rate::{Limiters, Rate};
 use assent_metrics::Sequencer as Metrics;
@@ -147,6 +152,7 @@ impl Sequencer {
         }
         check_seal(&config).map_err(OpenError::Seal)?;
         config.metrics.queue_capacity.set(i64::try_from(config.queue_capacity).unwrap_or(i64::MAX));
+        config.metrics.begin(RefusalReason::ALL.map(RefusalReason::name));
         let executor = executor::Executor::open(&config)?;
         let view = executor.view();
         let stop = Arc::new(AtomicBool::new(false));

@@ -11,7 +11,7 @@ use assent_core::{
     terms::ConsentTerms,
     transaction::{Act, Transaction},
 };
-use assent_gate::{Caller, SLOW_READER, Scope, rate::Limiters, role::MAX_MANY_BYTES};
+use assent_gate::{Caller, Scope, rate::Limiters, role::MAX_MANY_BYTES};
 use assent_metrics::Sequencer as Metrics;
 use assent_proto::{
     errors,

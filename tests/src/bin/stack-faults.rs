@@ -212,13 +212,16 @@ fn main() {
     let containers: BTreeMap<&str, Container> =
         names.into_iter().map(|service| (service, Container::of(&project, service))).collect();
 
-    runtime.block_on(main_job(&clients, work.path(), 9_000));
+    // Accounts of this run alone: a stack may be put to the test more than once.
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let accounts = since.as_secs() * 1_000;
+    runtime.block_on(main_job(&clients, work.path(), accounts + 900));
 
     let (stop, journal) = (Arc::new(AtomicBool::new(false)), Arc::new(Journal::default()));
     let gateways: Vec<_> = (0..GATEWAYS)
         .map(|n| {
             let config = config(&clients, "gateway", 7422);
-            runtime.spawn(gateway::stream(config, n, stop.clone(), journal.clone()))
+            runtime.spawn(gateway::stream(config, accounts + n, stop.clone(), journal.clone()))
         })
         .collect();
     let mut random = Random::new(seed);
@@ -253,7 +256,7 @@ fn main() {
     }
     runtime.block_on(journal.check(&config(&clients, "operator", 7422)));
     runtime.block_on(followers_agree(&clients));
-    runtime.block_on(main_job(&clients, work.path(), 9_100));
+    runtime.block_on(main_job(&clients, work.path(), accounts + 910));
     println!("{counts:#?}");
     println!(
         "seed {seed}: {done} faults, {acknowledged} acknowledgements of {} transactions in {} s: missing 0, doubled 0, moved 0",
