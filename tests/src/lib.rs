@@ -208,6 +208,12 @@ impl Ledger {
         }
     }
 
+    /// The node's process id.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.node.as_ref().expect("a running node").id()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         let mut node = self.node.take().expect("a running node");

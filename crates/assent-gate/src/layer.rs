@@ -37,7 +37,7 @@ use crate::{
 
 /// A refusal is answered after this long, so that a client that is turned away and tries again at once costs little. The
 /// number of calls of one connection bounds how many wait.
-pub const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
+pub const REFUSAL_PAUSE: Duration = Duration::from_millis(250);
 /// Reads of the database at a time. Each holds a thread; past a few for each core they only wait for each other.
 pub const READS: usize = 64;
 /// Signed queries that one address may make a second, and at once. A person asks a few times a minute; a hospital's proxy

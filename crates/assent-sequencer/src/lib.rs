@@ -53,9 +53,9 @@ pub use submit::{MAX_MANY, STREAM_WINDOW};
 pub const QUEUE_CAPACITY: usize = 4096;
 /// What a client is told to wait when the queue is full: a few group commits.
 pub const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// Transactions of one account a second, and at once. Five times what the busiest hospital of a region asks for in its busiest
-/// hour, and a small part of what one machine sequences: whoever floods leaves room for the others.
-pub const ACCOUNT_RATE: u64 = 2_000;
+/// Transactions of one account a second; a quarter of it at once. More than the busiest hospital asks for in its busiest hour,
+/// and a small part of what one machine sequences: whoever floods leaves room for the others.
+pub const ACCOUNT_RATE: u64 = 1_000;
 /// Accounts whose rates are told apart at a time. Past that the newest share one.
 const RATED_ACCOUNTS: usize = 1 << 17;
 /// Base blocks that are remembered for citing: a cited block's median time must not be after the group's, and on a chain

@@ -27,6 +27,8 @@ use crate::{
 pub const MAX_MANY: usize = 1_000;
 /// Unanswered transactions of one stream. More are not read until the first is answered, and the client's transport waits.
 pub const STREAM_WINDOW: usize = 1_024;
+/// Refused transactions of one SubmitMany for which it waits once: a connection may have about so many calls under way.
+const CALLS_AT_ONCE: u32 = 256;
 /// What a client is told to wait while the ledger is too far ahead of its prover: an operator has to act first.
 const UNPROVEN_RETRY: Duration = Duration::from_secs(5);
 
@@ -211,10 +213,14 @@ impl SequencerApi {
         let wanted = u32::try_from(count).unwrap_or(u32::MAX);
         let mut places = self.places.clone().try_acquire_many_owned(wanted).map_err(|_| self.queue_full())?;
         let mut waiting = Vec::with_capacity(count);
+        let mut limited = 0;
         for signed in transactions {
             let Some(place) = places.split(1) else { return Err(self.queue_full()) };
             let submitted = self.decode(Some(signed)).and_then(|transaction| {
-                let charge = self.charge(&transaction).map_err(account_limited)?;
+                let charge = self.charge(&transaction).map_err(|wait| {
+                    limited += 1;
+                    account_limited(wait)
+                })?;
                 self.enqueue(transaction, charge, place)
             });
             waiting.push(match submitted {
@@ -225,6 +231,10 @@ impl SequencerApi {
         let mut results = Vec::with_capacity(count);
         for waiting in waiting {
             results.push(to_result(self.answer(waiting).await));
+        }
+        if limited > 0 {
+            // As long as a call for each of them would have waited, spread over what one connection may have under way.
+            tokio::time::sleep(REFUSAL_PAUSE * limited / CALLS_AT_ONCE + REFUSAL_PAUSE).await;
         }
         Ok(proto::SubmitManyResponse { results })
     }

@@ -321,7 +321,7 @@ pub const SETTINGS: [Setting; 39] = [
     setting(
         "limit.account_rate",
         Number(1, 10_000_000),
-        "2000",
+        "1000",
         &[Node, Sequencer],
         "Transactions that one account may submit a second; unary calls past it are refused, streams wait",
     ),
