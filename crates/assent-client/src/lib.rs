@@ -10,7 +10,9 @@
 //! use assent_proto::v1::{AccountKind, OpenAccount, transaction_body::Act};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::connect(ClientConfig::new("http://127.0.0.1:7420")).await?;
+//! let mut config = ClientConfig::new("http://127.0.0.1:7420");
+//! config.credentials.token = std::env::var("ASSENT_TOKEN").ok(); // or a certificate, or an account's key
+//! let client = Client::connect(config).await?;
 //! let key = KeyPair::from_seed([7; 32]); // yours: 32 random bytes that you keep
 //! let open = Act::OpenAccount(OpenAccount { kind: AccountKind::Patient as i32 });
 //! let transaction = client.sign(&key, open)?;

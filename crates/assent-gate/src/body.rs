@@ -15,7 +15,7 @@ use assent_metrics::Gate as Metrics;
 use assent_proto::errors;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::{Code, Status, body::Body};
 
 use crate::rate::Limiter;
@@ -72,6 +72,8 @@ pub(crate) struct Framed {
     owed: u64,
     wait: Option<Pin<Box<Sleep>>>,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// How long the rest of a message may take.
+    patience: Duration,
 }
 
 impl Framed {
@@ -89,6 +91,7 @@ impl Framed {
             owed: 0,
             wait: None,
             stalled: None,
+            patience: MESSAGE_TIMEOUT,
         }
     }
 
@@ -169,7 +172,8 @@ impl Framed {
         if self.have == 0 {
             return false;
         }
-        let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(MESSAGE_TIMEOUT)));
+        let patience = self.patience;
+        let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
         timer.as_mut().poll(context).is_ready()
     }
 }
@@ -193,8 +197,7 @@ impl HttpBody for Framed {
         }
         match Pin::new(&mut self.inner).poll_frame(context) {
             Poll::Pending if self.poll_stalled(context) => {
-                let text =
-                    format!("the rest of a message did not come within {} s", MESSAGE_TIMEOUT.as_secs());
+                let text = format!("the rest of a message did not come within {} s", self.patience.as_secs());
                 Poll::Ready(Some(Err(errors::error(Code::DeadlineExceeded, "MESSAGE_STALLED", text))))
             }
             Poll::Pending => Poll::Pending,
@@ -217,15 +220,18 @@ impl HttpBody for Framed {
     }
 }
 
-/// A response body that keeps something until it is sent or given up.
+/// A response body that keeps something until it is sent or given up, and ends at its call's deadline.
 pub(crate) struct Held<G> {
     inner: Body,
+    deadline: Option<Pin<Box<Sleep>>>,
+    is_over: bool,
     _kept: G,
 }
 
 impl<G> Held<G> {
-    pub(crate) fn new(inner: Body, kept: G) -> Self {
-        Self { inner, _kept: kept }
+    pub(crate) fn new(inner: Body, deadline: Option<Instant>, kept: G) -> Self {
+        let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
+        Self { inner, deadline, is_over: false, _kept: kept }
     }
 }
 
@@ -237,11 +243,21 @@ impl<G: Unpin> HttpBody for Held<G> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) {
+            self.is_over = true;
+            let mut trailers = http::HeaderMap::new();
+            let status = Status::deadline_exceeded("the deadline of the call has passed");
+            status.add_header(&mut trailers)?;
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
         Pin::new(&mut self.inner).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.is_over || self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
@@ -252,7 +268,7 @@ impl<G: Unpin> HttpBody for Held<G> {
 #[cfg(test)]
 mod tests {
     use http_body_util::{BodyExt, StreamBody};
-    use tokio_stream::iter;
+    use tokio_stream::{StreamExt, iter};
 
     use super::*;
     use crate::rate::Rate;
@@ -308,5 +324,30 @@ mod tests {
         drop(first);
         framed(vec![message(60)], 100, &budget).collect().await.unwrap();
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_message_is_not_waited_for_without_end() {
+        let budget = budget(1_000);
+        let begun = iter([Ok::<_, Status>(Frame::data(Bytes::from(message(100)[..50].to_vec())))]);
+        let endless = begun.chain(tokio_stream::pending());
+        let peer = Arc::new(Limiter::new(Rate::new(1_000, 1_000)));
+        let mut framed = Framed::new(Body::new(StreamBody::new(endless)), 100, budget.clone(), peer);
+        framed.patience = Duration::from_millis(20);
+        let stalled = framed.collect().await.unwrap_err();
+        assert_eq!(errors::reason_of(&stalled).as_deref(), Some("MESSAGE_STALLED"));
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn messages_of_a_stream_are_read_at_the_rate_of_their_peer() {
+        let budget = budget(1_000);
+        let frames = iter((0..7).map(|_| Ok::<_, Status>(Frame::data(Bytes::from(message(3))))));
+        let peer = Arc::new(Limiter::new(Rate::new(100, 1)));
+        let framed = Framed::new(Body::new(StreamBody::new(frames)), 100, budget, peer);
+        let begun = std::time::Instant::now();
+        framed.collect().await.unwrap();
+        // The gate has counted the first; the second is had at once, the other five at a hundred a second.
+        assert!(begun.elapsed() >= Duration::from_millis(40), "{:?}", begun.elapsed());
     }
 }

@@ -438,14 +438,38 @@ where
                     return Ok(status.into_http());
                 }
             };
+            let deadline = timeout_of(request.headers())
+                .and_then(|timeout| tokio::time::Instant::now().checked_add(timeout));
             let response = inner.call(request).await?;
             drop(read);
             let code =
                 response.headers().get("grpc-status").map_or("OK", |value| code_name(value.as_bytes()));
             gate.metrics.answered(method.path, code);
-            Ok(response.map(|body| Body::new(Held::new(body, call))))
+            Ok(response.map(|body| Body::new(Held::new(body, deadline, call))))
         })
     }
+}
+
+/// The time that a client gives a call (`grpc-timeout` of [gRPC over HTTP/2]). tonic keeps to it until a call is answered; the
+/// gate also where the answer is a stream.
+///
+/// [gRPC over HTTP/2]: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(value * 3600),
+        "M" => Duration::from_secs(value * 60),
+        "S" => Duration::from_secs(value),
+        "m" => Duration::from_millis(value),
+        "u" => Duration::from_micros(value),
+        "n" => Duration::from_nanos(value),
+        _ => return None,
+    })
 }
 
 /// The reason with which the gate refuses, as a label.
@@ -476,4 +500,103 @@ fn code_name(value: &[u8]) -> &'static str {
         "UNAUTHENTICATED",
     ];
     NAMES.get(Code::from_bytes(value) as usize).copied().unwrap_or("UNKNOWN")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::access::{Client, token_hash};
+
+    /// A service that never answers.
+    #[derive(Clone)]
+    struct Slow;
+
+    impl Service<Request<Body>> for Slow {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = std::future::Pending<Result<Response<Body>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            std::future::pending()
+        }
+    }
+
+    fn gate() -> Arc<Gate> {
+        let auditor = Client {
+            name: "auditor".into(),
+            roles: vec![Role::Audit],
+            certificate: None,
+            token: Some(format!("sha256:{}", hex::encode(token_hash("secret")))),
+        };
+        let limits = Limits {
+            calls: 1_000,
+            peer_rate: 1_000,
+            receiving_bytes: 1_000,
+            patience: Duration::from_secs(1),
+        };
+        let metrics = assent_metrics::Metrics::default().gate;
+        Gate::new(ChainId([1; 32]), Access::new("test", vec![auditor]).unwrap(), None, None, limits, metrics)
+    }
+
+    fn read() -> Request<Body> {
+        Request::builder()
+            .uri("/assent.v1.SequencerService/GetConsent")
+            .header(AUTHORIZATION, "bearer secret")
+            .body(Body::empty())
+            .unwrap()
+    }
+
+    fn reason(response: &Response<Body>) -> Option<String> {
+        errors::reason_of(&Status::from_header_map(response.headers())?)
+    }
+
+    #[tokio::test]
+    async fn so_many_reads_are_under_way_and_no_more_until_one_ends() {
+        let mut guarded = GateLayer(gate()).layer(Slow);
+        let mut reads = tokio::task::JoinSet::new();
+        for _ in 0..READS {
+            reads.spawn(guarded.call(read()));
+        }
+        // Until each has come as far as the service.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let refused = guarded.call(read()).await.unwrap();
+        assert_eq!(reason(&refused).as_deref(), Some("TOO_MANY_READS"));
+        reads.abort_all();
+        while reads.join_next().await.is_some() {}
+        // It is let through, and waits for the service.
+        assert!(tokio::time::timeout(Duration::from_millis(50), guarded.call(read())).await.is_err());
+    }
+
+    #[test]
+    fn the_time_that_a_client_gives_is_read_as_grpc_writes_it() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            timeout_of(&headers)
+        };
+        assert_eq!(read("2H"), Some(Duration::from_secs(7_200)));
+        assert_eq!(read("99999999S"), Some(Duration::from_secs(99_999_999)));
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(read("7u"), Some(Duration::from_micros(7)));
+        for wrong in ["", "S", "5", "5x", "-1S", "999999999S", "1.5S"] {
+            assert_eq!(read(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_without_a_scheme_that_is_known_or_with_an_endless_token_is_nobodys() {
+        let mut guarded = GateLayer(gate()).layer(Slow);
+        for header in ["Basic c2VjcmV0", "bearer", "secret", &format!("bearer {}", "x".repeat(10_000))] {
+            let mut request = read();
+            request.headers_mut().insert(AUTHORIZATION, header.parse().unwrap());
+            let refused = guarded.call(request).await.unwrap();
+            assert_eq!(reason(&refused).as_deref(), Some("CREDENTIAL_UNKNOWN"), "{header:.40}");
+        }
+    }
 }

@@ -32,15 +32,15 @@ impl Rate {
 struct Bucket(u64);
 
 impl Bucket {
-    /// Takes, or says how long to wait until so many could be taken.
+    /// Takes so many where one could be had, or says how long to wait for that. What is taken beyond the burst is owed: whoever
+    /// sends a thousand at once waits the longer afterwards.
     fn take(&mut self, rate: Rate, now: u64, count: u64) -> Result<(), Duration> {
-        let full = self.0.max(now).saturating_add(rate.interval_ns.saturating_mul(count));
-        // More than a whole burst is taken from a full bucket, or nobody could ever have it.
-        let over = (full - now).saturating_sub(rate.burst_ns);
-        if over > 0 && self.0 > now {
+        let since = self.0.max(now);
+        let over = (since - now).saturating_add(rate.interval_ns).saturating_sub(rate.burst_ns);
+        if over > 0 {
             return Err(Duration::from_nanos(over));
         }
-        self.0 = full;
+        self.0 = since.saturating_add(rate.interval_ns.saturating_mul(count));
         Ok(())
     }
 
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_a_burst_is_had_from_a_full_bucket_and_paid_for_afterwards() {
+    fn more_than_a_burst_is_had_at_once_and_paid_for_afterwards() {
         let (rate, mut bucket) = (Rate::new(10, 5), Bucket::default());
         bucket.take(rate, SECOND, 20).unwrap();
         assert_eq!(bucket.take(rate, SECOND, 1).unwrap_err(), Duration::from_millis(1_600));

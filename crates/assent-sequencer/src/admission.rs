@@ -233,3 +233,45 @@ fn verify_loop(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use assent_core::{
+        ChainId, TransactionId,
+        signature::KeyPair,
+        transaction::{AccountKind, sign_body},
+    };
+    use assent_proto::v1::{self as proto, transaction_body::Act as Message};
+
+    use super::*;
+
+    fn submission(act: Message) -> (Submission, oneshot::Receiver<Reply>) {
+        let key = KeyPair::from_seed([3; 32]);
+        let body = proto::TransactionBody {
+            chain_id: vec![1; 32],
+            sender: key.public().account_id().0.to_vec(),
+            salt: vec![5; 16],
+            expires_at_ms: 1,
+            act: Some(act),
+        };
+        let transaction = Transaction::decode(&ChainId([1; 32]), &sign_body(&body, Some(&key))).unwrap();
+        let (reply, answered) = oneshot::channel();
+        let places = Arc::new(tokio::sync::Semaphore::new(1));
+        let metrics = assent_metrics::Metrics::new(true, false).sequencer;
+        let place = Place::new(places.try_acquire_owned().unwrap(), &metrics);
+        (Submission { transaction, reply, charge: None, since: Instant::now(), _place: place }, answered)
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_not_worked_on_except_for_a_revocation() {
+        let (open, answered) =
+            submission(Message::OpenAccount(proto::OpenAccount { kind: AccountKind::Patient as i32 }));
+        assert!(!open.is_abandoned());
+        drop(answered);
+        assert!(open.is_abandoned());
+        let by = proto::revoke_consent::By::ConsentId(TransactionId([7; 32]).0.to_vec());
+        let (revoke, answered) = submission(Message::RevokeConsent(proto::RevokeConsent { by: Some(by) }));
+        drop(answered);
+        assert!(!revoke.is_abandoned());
+    }
+}
