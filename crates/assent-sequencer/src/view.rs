@@ -47,7 +47,7 @@ pub(crate) struct View {
 }
 
 /// Sealed batches that a status shows.
-const RECENT_BATCHES: u64 = 10;
+const RECENT_BATCHES: usize = 10;
 
 fn summary(header: &BatchHeader) -> BatchSummary {
     BatchSummary {
@@ -68,7 +68,7 @@ impl View {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
         let mut recent = VecDeque::new();
-        for number in cursor.next_batch.saturating_sub(RECENT_BATCHES)..cursor.next_batch {
+        for number in cursor.next_batch.saturating_sub(RECENT_BATCHES as u64)..cursor.next_batch {
             let header = store.batch(number)?.and_then(|batch| BatchHeader::decode(&batch.header).ok());
             recent.extend(header.as_ref().map(summary));
         }
@@ -121,7 +121,7 @@ impl View {
         {
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
             recent.push_front(summary(header));
-            recent.truncate(RECENT_BATCHES as usize);
+            recent.truncate(RECENT_BATCHES);
         }
         self.metrics.open_entries.set(0);
         self.metrics.sealed_batches.set(signed(cursor.next_batch));

@@ -31,6 +31,9 @@ pub const CLIENTS: [(&str, &[Role]); 4] = [
     ("auditor", &[Role::Audit]),
     ("prometheus", &[Role::Operate]),
 ];
+/// A role, the keys that it needs, and its settings.
+type Part<'a> = (&'static str, &'static [&'static str], Vec<(&'a str, String)>);
+
 /// Days for which the certificates of a new stack are good.
 const CERTIFICATE_DAYS: u32 = 825;
 
@@ -92,7 +95,7 @@ impl Apart<'_> {
             (url, _) => url.to_owned(),
         };
         let (sequencer, prover) = ("https://sequencer:7420".to_owned(), "https://prover:7422".to_owned());
-        let parts: [(&str, &[&str], Vec<(&str, String)>); 4] = [
+        let parts: [Part<'_>; 4] = [
             ("sequencer", &["sequencer.key"], vec![("base.url", base_url.clone())]),
             (
                 "prover",
