@@ -275,7 +275,7 @@ fn whoever_does_not_read_is_dropped() {
 }
 
 #[test]
-fn a_deadline_ends_calls_and_streams() {
+fn a_deadline_ends_a_stream_too() {
     let ledger = node(&[]);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -286,13 +286,6 @@ fn a_deadline_ends_calls_and_streams() {
         let mut stream = prover.watch_tier(request).await.unwrap().into_inner();
         let ended = tokio::time::timeout(Duration::from_secs(20), stream.message()).await.expect("an end");
         assert_eq!(ended.unwrap_err().code(), Code::DeadlineExceeded);
-        // So does a call's that is over before it begins. Whether it was sequenced is not known, as after any deadline.
-        let client = ledger.client().await;
-        let transaction = client.sign(&key(1), open_account()).unwrap();
-        let mut late = tonic::Request::new(proto::SubmitRequest { transaction: Some(transaction) });
-        late.set_timeout(Duration::from_nanos(1));
-        let status = SequencerServiceClient::new(ledger.channel()).submit(late).await.unwrap_err();
-        assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}");
     });
 }
 

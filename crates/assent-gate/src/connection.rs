@@ -4,8 +4,12 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use assent_metrics::Gate as Metrics;
@@ -25,13 +29,16 @@ pub struct ConnectionInfo(Arc<Known>);
 struct Known {
     peer: SocketAddr,
     names: Vec<String>,
+    /// Somebody with a credential has called over it.
+    is_known: AtomicBool,
     closing: CancellationToken,
     metrics: Arc<Metrics>,
 }
 
 impl ConnectionInfo {
     pub(crate) fn new(peer: SocketAddr, names: Vec<String>, metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Known { peer, names, closing: CancellationToken::new(), metrics }))
+        let (is_known, closing) = (AtomicBool::new(false), CancellationToken::new());
+        Self(Arc::new(Known { peer, names, is_known, closing, metrics }))
     }
 
     /// Its other end.
@@ -44,6 +51,25 @@ impl ConnectionInfo {
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.0.names
+    }
+
+    /// Somebody with a credential has called over it: it may stay.
+    pub fn mark_known(&self) {
+        self.0.is_known.store(true, Ordering::Relaxed);
+    }
+
+    /// Closes it if nobody with a credential calls over it in time, so that strangers do not hold all places.
+    pub(crate) fn close_unless_known_within(&self, time: Duration) {
+        let known = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            if let Some(known) = known.upgrade()
+                && !known.is_known.load(Ordering::Relaxed)
+            {
+                known.metrics.refused_connection("nobody_known");
+                known.closing.cancel();
+            }
+        });
     }
 
     /// Closes it, because nobody reads at its other end.
@@ -109,7 +135,9 @@ impl Connection {
 
     fn is_closed(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         match self.closed.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::TimedOut, "the other end does not read")),
+            Poll::Ready(()) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the gate has closed the connection"))
+            }
             Poll::Pending => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 //! The gate itself: between the transport and the services.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     path::PathBuf,
     pin::Pin,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use assent_core::{
-    ChainId,
+    ChainId, Hash,
     query::{MAX_QUERY_AGE_MS, MAX_SIGNED_QUERY_BYTES, METADATA_KEY, Query},
     signature::PublicKey,
 };
@@ -26,7 +26,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    access::{Access, Grant},
+    access::{Access, Grant, token_hash},
     body::{Budget, Framed, Held},
     caller::{Caller, Scope},
     connection::ConnectionInfo,
@@ -43,6 +43,13 @@ pub const READS: usize = 64;
 /// Signed queries that one address may make a second, and at once. A person asks a few times a minute; a hospital's proxy
 /// stands for some hundreds of them. Each costs a signature check before it is known who asks.
 const QUERIES: (u64, u64) = (200, 400);
+/// Calls that one address may have under way by signed queries alone: watching a few transactions, for a household or a small
+/// practice. Others are told to come back, so that strangers do not hold all places.
+const OWN_CALLS: usize = 64;
+/// Refusals that are held back at a time; beyond that they are answered at once, which takes less memory.
+const PAUSES: usize = 4_096;
+/// How long the request beside a signed query may take to arrive.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Peers whose rates are told apart at a time.
 const MAX_PEERS: usize = 4_096;
 /// Nonces of signed queries that are remembered for each of two minutes.
@@ -70,12 +77,14 @@ pub struct Gate {
     chain: ChainId,
     access: RwLock<Arc<Access>>,
     access_file: Option<PathBuf>,
-    /// Of this process for itself: never written down.
-    own_token: Option<String>,
+    /// Hash of the token of this process for itself, which is never written down.
+    own_token: Option<Hash>,
     peers: Mutex<Peers>,
     queries: Limiters<IpAddr>,
     nonces: Mutex<Nonces>,
     calls: Arc<Semaphore>,
+    /// Refusals that are being held back.
+    pauses: Semaphore,
     reads: Arc<Semaphore>,
     budget: Arc<Budget>,
     limits: Limits,
@@ -83,7 +92,16 @@ pub struct Gate {
 }
 
 struct Peers {
-    by_name: std::collections::HashMap<Arc<str>, (Arc<Limiter>, Instant)>,
+    by_name: HashMap<Arc<str>, Peer>,
+}
+
+/// What is counted of one client, or of one address without a name.
+#[derive(Clone)]
+struct Peer {
+    rate: Arc<Limiter>,
+    /// Calls by signed queries.
+    own_calls: Arc<Semaphore>,
+    seen: Instant,
 }
 
 /// Nonces of the last two spans of twice the age that a query may have: none is forgotten while its query is still good.
@@ -124,8 +142,8 @@ impl Gate {
             chain,
             access: RwLock::new(Arc::new(access)),
             access_file,
-            own_token,
-            peers: Mutex::new(Peers { by_name: std::collections::HashMap::new() }),
+            own_token: own_token.as_deref().map(token_hash),
+            peers: Mutex::new(Peers { by_name: HashMap::new() }),
             queries: Limiters::new(Rate::new(QUERIES.0, QUERIES.1), MAX_PEERS),
             nonces: Mutex::new(Nonces {
                 now: HashSet::new(),
@@ -133,6 +151,7 @@ impl Gate {
                 turned: Instant::now(),
             }),
             calls: Arc::new(Semaphore::new(limits.calls)),
+            pauses: Semaphore::new(PAUSES),
             reads: Arc::new(Semaphore::new(READS)),
             budget: Arc::new(Budget::new(limits.receiving_bytes, metrics.clone())),
             limits,
@@ -196,7 +215,7 @@ impl Gate {
         let token = token.ok_or_else(|| {
             unauthenticated("CREDENTIAL_UNKNOWN", "expected authorization: Bearer and a token")
         })?;
-        if self.own_token.as_deref() == Some(token) {
+        if self.own_token == Some(token_hash(token)) {
             return Ok(Some(Grant { name: "this process".into(), roles: Roles::ALL }));
         }
         let by_token = access.with_token(token).ok_or_else(|| {
@@ -223,22 +242,25 @@ impl Gate {
         }
     }
 
-    fn peer(&self, name: Arc<str>) -> Arc<Limiter> {
+    fn peer(&self, name: Arc<str>) -> Peer {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if peers.by_name.len() >= MAX_PEERS && !peers.by_name.contains_key(&name) {
             // Whoever was not seen for a while has a full bucket again. Where all were, everybody begins anew: the rate is
             // there against one client that floods, and connections are bounded.
-            peers.by_name.retain(|_, (_, seen)| now.duration_since(*seen) < Duration::from_secs(10));
+            peers.by_name.retain(|_, peer| now.duration_since(peer.seen) < Duration::from_secs(10));
             if peers.by_name.len() >= MAX_PEERS {
                 peers.by_name.clear();
             }
         }
-        let rate = Rate::new(self.limits.peer_rate, self.limits.peer_rate);
-        let (limiter, seen) =
-            peers.by_name.entry(name).or_insert_with(|| (Arc::new(Limiter::new(rate)), now));
-        *seen = now;
-        limiter.clone()
+        let new = || Peer {
+            rate: Arc::new(Limiter::new(Rate::new(self.limits.peer_rate, self.limits.peer_rate))),
+            own_calls: Arc::new(Semaphore::new(OWN_CALLS)),
+            seen: now,
+        };
+        let peer = peers.by_name.entry(name).or_insert_with(new);
+        peer.seen = now;
+        peer.clone()
     }
 
     fn use_nonce(&self, key: PublicKey, nonce: [u8; 16]) -> Result<(), Status> {
@@ -283,9 +305,9 @@ impl Gate {
             .filter(|bytes| bytes.len() <= MAX_SIGNED_QUERY_BYTES)
             .ok_or_else(|| invalid(format!("{METADATA_KEY} holds no signed query")))?;
         // Methods that accounts may call take small messages.
-        let whole = Limited::new(body, method.max_message + 5)
-            .collect()
+        let whole = tokio::time::timeout(QUERY_TIMEOUT, Limited::new(body, method.max_message + 5).collect())
             .await
+            .map_err(|_| invalid("the request beside it did not come in time".into()))?
             .map_err(|_| invalid("the request is longer than this method takes".into()))?
             .to_bytes();
         let message = match whole.get(..5) {
@@ -303,10 +325,7 @@ impl Gate {
     }
 
     /// Lets a call through, or says why not.
-    async fn admit(
-        &self,
-        request: Request<Body>,
-    ) -> Result<(Request<Body>, &'static Method, Option<OwnedSemaphorePermit>), Status> {
+    async fn admit(&self, request: Request<Body>) -> Result<Admitted, Status> {
         let (mut parts, body) = request.into_parts();
         let connection = parts.extensions.get::<ConnectionInfo>().cloned();
         let address = connection.as_ref().map(|connection| connection.peer().ip().to_canonical());
@@ -336,8 +355,16 @@ impl Gate {
             (Scope::Own(_), Some(address)) => address.to_string().into(),
             _ => name.clone(),
         };
-        let peer = self.peer(peer_name);
+        let Peer { rate: peer, own_calls, .. } = self.peer(peer_name);
         peer.take(1).map_err(rate_limited)?;
+        let mut places = Vec::with_capacity(2);
+        if let Scope::Own(_) = scope {
+            places.push(own_calls.try_acquire_owned().map_err(|_| too_many_calls())?);
+        }
+        places.push(self.calls.clone().try_acquire_owned().map_err(|_| too_many_calls())?);
+        if let Some(connection) = &connection {
+            connection.mark_known();
+        }
         let read = match method.kind {
             Kind::Read => Some(self.reads.clone().try_acquire_owned().map_err(|_| {
                 errors::retry_later(
@@ -352,8 +379,27 @@ impl Gate {
         let patience = self.limits.patience;
         parts.extensions.insert(Caller { name, scope, patience, peer: Some(peer.clone()), connection });
         let body = Body::new(Framed::new(body, method.max_message, self.budget.clone(), peer));
-        Ok((Request::from_parts(parts, body), method, read))
+        self.metrics.open_calls.inc();
+        let call = Call { metrics: self.metrics.clone(), _places: places };
+        Ok(Admitted { request: Request::from_parts(parts, body), method, read, call })
     }
+}
+
+/// A call that is let through.
+struct Admitted {
+    request: Request<Body>,
+    method: &'static Method,
+    read: Option<OwnedSemaphorePermit>,
+    call: Call,
+}
+
+fn too_many_calls() -> Status {
+    errors::retry_later(
+        Code::ResourceExhausted,
+        "TOO_MANY_CALLS",
+        "more calls are under way than this process takes, or than one address may have by signed queries",
+        Duration::from_secs(1),
+    )
 }
 
 fn nobody(by_account: bool) -> Status {
@@ -389,7 +435,7 @@ pub struct Guarded<S> {
 /// One call under way.
 struct Call {
     metrics: Arc<Metrics>,
-    _place: OwnedSemaphorePermit,
+    _places: Vec<OwnedSemaphorePermit>,
 }
 
 impl Drop for Call {
@@ -418,23 +464,13 @@ where
         let mut inner = std::mem::replace(&mut self.inner, ready);
         let gate = self.gate.clone();
         Box::pin(async move {
-            let Ok(place) = gate.calls.clone().try_acquire_owned() else {
-                let status = errors::retry_later(
-                    Code::ResourceExhausted,
-                    "TOO_MANY_CALLS",
-                    "more calls are under way than this process takes",
-                    Duration::from_secs(1),
-                );
-                gate.metrics.refused_call("TOO_MANY_CALLS");
-                return Ok(status.into_http());
-            };
-            gate.metrics.open_calls.inc();
-            let call = Call { metrics: gate.metrics.clone(), _place: place };
-            let (request, method, read) = match gate.admit(request).await {
+            let Admitted { request, method, read, call } = match gate.admit(request).await {
                 Ok(admitted) => admitted,
                 Err(status) => {
                     gate.metrics.refused_call(reason_label(&status));
-                    tokio::time::sleep(REFUSAL_PAUSE).await;
+                    if let Ok(_held_back) = gate.pauses.try_acquire() {
+                        tokio::time::sleep(REFUSAL_PAUSE).await;
+                    }
                     return Ok(status.into_http());
                 }
             };

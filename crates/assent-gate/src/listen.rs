@@ -16,6 +16,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::transport::server::Connected;
 
 use crate::{
     connection::{Connection, ConnectionInfo, Slot},
@@ -36,7 +37,12 @@ pub struct ConnectionLimits {
     pub all: usize,
     /// From one address.
     pub per_address: usize,
+    /// How long one may stay over which nobody with a credential has called; for ever where that is not looked at.
+    pub strangers: Option<Duration>,
 }
+
+/// How long a connection may stay over which nobody with a credential has called.
+pub const STRANGERS: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 struct Open {
@@ -89,6 +95,9 @@ async fn accept(
         let (tls, sender, metrics) = (tls.clone(), sender.clone(), metrics.clone());
         handshakes.spawn(async move {
             if let Some(connection) = ready(stream, peer, slot, tls, &metrics).await {
+                if let Some(time) = limits.strangers {
+                    connection.connect_info().close_unless_known_within(time);
+                }
                 // Nobody serves any more where this fails.
                 let _ = sender.send(Ok(connection)).await;
             }

@@ -28,7 +28,8 @@ pub const REFUSED_CALLS: [&str; 10] = [
     "other",
 ];
 /// Why connections are turned away.
-const REFUSED_CONNECTIONS: [&str; 4] = ["limit", "address_limit", "handshake", "handshake_timeout"];
+const REFUSED_CONNECTIONS: [&str; 5] =
+    ["limit", "address_limit", "handshake", "handshake_timeout", "nobody_known"];
 
 /// Connections, calls, and what was turned away.
 #[derive(Debug)]

@@ -215,6 +215,8 @@ fn verify_loop(
             match bad {
                 Some(error) => {
                     metrics.judged(Judged::Invalid);
+                    // Given back before anybody hears of it: the next one must not find it missing.
+                    drop(submission.charge.take());
                     // The client may have gone away.
                     let _ = submission.reply.send(Reply::Invalid(error.into()));
                 }

@@ -444,7 +444,9 @@ impl Process {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://assent:{password}@{address}");
         let tls = tls.map(ServerTls::http1).transpose()?;
-        let incoming = listen::incoming(listener, tls, self.connection_limits()?, metrics.gate.clone());
+        // Whom it knows the mock chain finds out by itself.
+        let limits = listen::ConnectionLimits { strangers: None, ..self.connection_limits()? };
+        let incoming = listen::incoming(listener, tls, limits, metrics.gate.clone());
         let served = chain.clone();
         let server = tokio::spawn(async move {
             let stopped = async move {
@@ -465,6 +467,7 @@ impl Process {
         Ok(listen::ConnectionLimits {
             all: usize::try_from(self.settings.number("limit.connections"))?,
             per_address: usize::try_from(self.settings.number("limit.address_connections"))?,
+            strangers: Some(listen::STRANGERS),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, io, path::Path, sync::Arc, time::Duration};
 
-use assent_gate::{Connection, Gate, GateLayer, role::Role, tls::TlsFiles};
+use assent_gate::{Connection, ConnectionInfo, Gate, GateLayer, role::Role, tls::TlsFiles};
 use assent_metrics::{CONTENT_TYPE, Metrics};
 use assent_proto::v1::{
     prover_service_server::ProverServiceServer, sequencer_service_server::SequencerServiceServer,
@@ -154,10 +154,10 @@ pub async fn metrics(
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
         let (metrics, gate) = (metrics.clone(), gate.clone());
-        let names = connection.connect_info().names().to_vec();
+        let info = connection.connect_info();
         connections.spawn(async move {
             let service = hyper::service::service_fn(move |request| {
-                let response = page(&metrics, &gate, &names, &request);
+                let response = page(&metrics, &gate, &info, &request);
                 async move { Ok::<_, Infallible>(response) }
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
@@ -171,7 +171,7 @@ pub async fn metrics(
 fn page(
     metrics: &Metrics,
     gate: &Gate,
-    names: &[String],
+    connection: &ConnectionInfo,
     request: &Request<hyper::body::Incoming>,
 ) -> Response<Full<Bytes>> {
     let plain = |status: StatusCode, text: &str| {
@@ -179,7 +179,7 @@ fn page(
         *response.status_mut() = status;
         response
     };
-    if let Err(refused) = gate.admit_http(Role::Operate, names, request.headers()) {
+    if let Err(refused) = gate.admit_http(Role::Operate, connection.names(), request.headers()) {
         let status = match refused.code() {
             tonic::Code::PermissionDenied => StatusCode::FORBIDDEN,
             _ => StatusCode::UNAUTHORIZED,
@@ -191,6 +191,7 @@ fn page(
         }
         return response;
     }
+    connection.mark_known();
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics") => match metrics.encode() {
             Ok(text) => {
