@@ -319,6 +319,24 @@ fn clients_come_and_go_without_a_restart() {
     let _ = assent(&["clients", "add", dir, "peer", "--role", "audit"]).exits(1).says("already");
     let _ = assent(&["clients", "add", dir, "x", "--role", "king"]).exits(2).says("expected submit");
     let _ = assent(&["clients", "add", dir, "a b", "--role", "audit"]).exits(1).says("letters, digits");
+    // What a client has open is closed when it may not have it any more.
+    let follower = with_token(&ledger, "follower", &[Role::Follow]);
+    let mut config = as_whom(&ledger, follower);
+    config.deadline = Duration::from_secs(20);
+    runtime.block_on(async {
+        let client = loop {
+            if let Ok(client) = Client::connect(config.clone()).await {
+                break client;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        let mut batches = client.batches(0).await.unwrap();
+        let waited = tokio::time::timeout(Duration::from_millis(300), batches.message()).await;
+        assert!(waited.is_err(), "there is no batch yet: {waited:?}");
+        let _ = assent(&["clients", "remove", dir, "follower"]).exits(0);
+        let ended = tokio::time::timeout(Duration::from_secs(20), batches.message()).await.expect("an end");
+        assert!(ended.is_err(), "{ended:?}");
+    });
     // A file that cannot be read changes nothing while it runs, and keeps a node from starting.
     std::fs::write(ledger.dir().join("clients.toml"), "[[client]]\nname = 1\n").unwrap();
     std::thread::sleep(Duration::from_millis(2_500));
@@ -459,4 +477,122 @@ fn without_tls_only_loopback_is_listened_on_unless_somebody_insists() {
     let _ = assent(&["node", dir, "--tls-certificate=/no/x.pem", "--tls-key=/no/x.pem"])
         .exits(1)
         .says("/no/x.pem");
+}
+
+#[test]
+fn a_stack_apart_is_made_once_goes_on_where_it_was_interrupted_and_its_roles_know_each_other() {
+    use std::process::{Child, Command, Stdio};
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("stack");
+    let text = dir.to_str().unwrap();
+    // What an interrupted run leaves: half a ledger, with keys.
+    std::fs::create_dir_all(dir.join("setup/ledger.1.part/keys")).unwrap();
+    std::fs::write(dir.join("setup/ledger.1.part/keys/prover.key"), "secret").unwrap();
+    let made = assent(&["init", text, "--apart", "--block-interval-ms", "200", "--json"]).exits(0).json();
+    assert_eq!(made["made"], true);
+    let left: Vec<_> =
+        std::fs::read_dir(dir.join("setup")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("ledger")), "{left:?}");
+    let again = assent(&["init", text, "--apart", "--json"]).exits(0).json();
+    assert_eq!((&again["made"], &again["chain_id"]), (&serde_json::json!(false), &made["chain_id"]));
+    // Each role has its own keys and nobody else's.
+    for (role, keys) in [
+        ("sequencer", vec!["sequencer.key"]),
+        ("prover", vec!["anchor.key", "prover.key"]),
+        ("validator", vec!["validator.key"]),
+        ("mockchain", vec!["mockchain-password"]),
+    ] {
+        let mut found: Vec<_> = std::fs::read_dir(dir.join(role).join("keys"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        found.sort();
+        assert_eq!(found, keys, "{role}");
+    }
+
+    struct Running(Vec<Child>);
+    impl Drop for Running {
+        fn drop(&mut self) {
+            for child in &mut self.0 {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+    let ports: BTreeMap<&str, u16> = ["mockchain", "sequencer", "prover", "validator"]
+        .map(|role| (role, assent_tests::free_port()))
+        .into();
+    let password = std::fs::read_to_string(dir.join("mockchain/keys/mockchain-password")).unwrap();
+    let url = |role: &str| format!("https://127.0.0.1:{}", ports[role]);
+    let base = url("mockchain").replace("https://", &format!("https://assent:{}@", password.trim()));
+    let mut running = Running(Vec::new());
+    for role in ["mockchain", "sequencer", "prover", "validator"] {
+        let mut command = Command::new(assent_tests::program("assent"));
+        command.arg(role).arg(dir.join(role)).arg(format!("--listen=127.0.0.1:{}", ports[role]));
+        if role != "mockchain" {
+            command.arg(format!("--base-url={base}"));
+        }
+        if ["prover", "validator"].contains(&role) {
+            command.arg(format!("--sequencer={}", url("sequencer")));
+        }
+        if role == "validator" {
+            command.arg(format!("--prover={}", url("prover")));
+        }
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        running.0.push(command.spawn().unwrap());
+    }
+    for role in ["mockchain", "sequencer", "prover", "validator"] {
+        let start = std::time::Instant::now();
+        let healthy = || {
+            let mut command = Command::new(assent_tests::program("assent"));
+            command.arg("health").arg(role).arg(dir.join(role));
+            let variable = format!("ASSENT_{}_LISTEN", role.to_uppercase());
+            command.env(variable, format!("127.0.0.1:{}", ports[role])).stderr(Stdio::null());
+            command.output().unwrap().status.success()
+        };
+        while !healthy() {
+            assert!(start.elapsed() < Duration::from_secs(60), "{role} is not healthy");
+        }
+    }
+    let as_client = |name: &str, args: &[&str]| {
+        let file = |file: &str| dir.join("clients").join(name).join(file).display().to_string();
+        let mut command = Command::new(assent_tests::program("assent"));
+        command.args(args).envs([
+            ("ASSENT_NODE", url("sequencer")),
+            ("ASSENT_PROVER", url("prover")),
+            ("ASSENT_CA", file("ca.pem")),
+            ("ASSENT_CERT", file("cert.pem")),
+            ("ASSENT_CERT_KEY", file("key.pem")),
+        ]);
+        assent_tests::Ran::from(command.output().unwrap())
+    };
+    let me = temp.path().join("me.key").display().to_string();
+    let _ = assent(&["keys", "new", &me]).exits(0);
+    let opened = as_client("gateway", &["account", "open", "--kind", "patient", "--key", &me, "--json"]);
+    let id = opened.exits(0).json()["transaction_id"].as_str().unwrap().to_owned();
+    let watched = as_client("auditor", &["tx", "watch", &id, "--until", "anchored"]).exits(0);
+    assert!(watched.out.contains("ANCHORED"), "{watched:?}");
+    // The validator's certificate lets it cosign, and the prover knows its key.
+    let file = temp.path().join("history.assent").display().to_string();
+    let account =
+        assent(&["keys", "show", &me, "--json"]).exits(0).json()["account"].as_str().unwrap().to_owned();
+    let validator = std::fs::read_to_string(dir.join("clients/validator")).unwrap();
+    let proven = as_client(
+        "auditor",
+        &["audit", "history", &account, "-o", &file, "--validator", validator.trim(), "--require", "1"],
+    );
+    let _ = proven.exits(0);
+}
+
+#[test]
+fn a_role_whose_access_file_is_gone_does_not_start_with_old_tokens() {
+    let mut ledger = Ledger::start(60_000, 1);
+    assert_eq!(ledger.terminate(), Some(0));
+    let dir = ledger.dir();
+    std::fs::remove_file(dir.join("clients.toml")).unwrap();
+    let text = dir.to_str().unwrap();
+    let _ = assent(&["node", text]).exits(1).says("clients.toml does not exist");
+    let _ = assent(&["clients", "add", text, "auditor", "--role", "audit"]).exits(0);
+    ledger.run();
+    let _ = ledger.cli(&["status"]).exits(0);
 }

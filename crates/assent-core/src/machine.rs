@@ -565,9 +565,11 @@ impl<S: StateRead> View<'_, S> {
 
     pub(crate) fn read<R: Record>(&self, key: StateKey) -> Result<Option<R>, StateError> {
         let decode = |bytes: &[u8]| {
-            R::decode(bytes)
-                .map(Some)
-                .map_err(|source| StateError::Corrupt { key: hex::encode(key.to_bytes()), source })
+            // Without the key itself: it holds an account id, which no log may hold.
+            R::decode(bytes).map(Some).map_err(|source| StateError::Corrupt {
+                key: format!("of kind {}", key.to_bytes()[0]),
+                source,
+            })
         };
         if let Some(record) = self.group.records.get(&key) {
             return decode(record);

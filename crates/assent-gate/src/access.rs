@@ -194,6 +194,11 @@ impl Access {
         ))
     }
 
+    /// Whether a client of this name has one of these roles.
+    pub(crate) fn may(&self, name: &str, roles: Roles) -> bool {
+        self.clients.iter().any(|client| client.name == name && Roles::of(&client.roles).meets(roles))
+    }
+
     pub(crate) fn with_certificate(&self, names: &[String]) -> Option<Grant> {
         names.iter().find_map(|name| self.by_certificate.get(name)).cloned()
     }

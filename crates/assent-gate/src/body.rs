@@ -18,7 +18,7 @@ use http_body::{Body as HttpBody, Frame};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::{Code, Status, body::Body};
 
-use crate::rate::Limiter;
+use crate::{layer::Call, rate::Limiter};
 
 /// How long the rest of a message that has begun may take: a few megabytes over a slow line.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -220,22 +220,23 @@ impl HttpBody for Framed {
     }
 }
 
-/// A response body that keeps something until it is sent or given up, and ends at its call's deadline.
-pub(crate) struct Held<G> {
+/// The body of an answer: keeps its call under way until it is sent or given up, and ends at the call's deadline. The
+/// transport asks for a piece only when there is room for it; what it says to [`Call`] lets the gate see who does not read.
+pub(crate) struct Answer {
     inner: Body,
     deadline: Option<Pin<Box<Sleep>>>,
     is_over: bool,
-    _kept: G,
+    call: Call,
 }
 
-impl<G> Held<G> {
-    pub(crate) fn new(inner: Body, deadline: Option<Instant>, kept: G) -> Self {
+impl Answer {
+    pub(crate) fn new(inner: Body, deadline: Option<Instant>, call: Call) -> Self {
         let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
-        Self { inner, deadline, is_over: false, _kept: kept }
+        Self { inner, deadline, is_over: false, call }
     }
 }
 
-impl<G: Unpin> HttpBody for Held<G> {
+impl HttpBody for Answer {
     type Data = Bytes;
     type Error = Status;
 
@@ -243,6 +244,7 @@ impl<G: Unpin> HttpBody for Held<G> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.call.progress.handed_out.store(0, Ordering::Relaxed);
         if self.is_over {
             return Poll::Ready(None);
         }
@@ -253,7 +255,11 @@ impl<G: Unpin> HttpBody for Held<G> {
             status.add_header(&mut trailers)?;
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
-        Pin::new(&mut self.inner).poll_frame(context)
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if polled.is_ready() {
+            self.call.progress.handed_out.store(self.call.now(), Ordering::Relaxed);
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -29,8 +29,10 @@ pub struct ConnectionInfo(Arc<Known>);
 struct Known {
     peer: SocketAddr,
     names: Vec<String>,
-    /// Somebody with a credential has called over it.
+    /// Somebody with a role has called over it.
     is_known: AtomicBool,
+    /// Calls under way over it.
+    calls: AtomicUsize,
     closing: CancellationToken,
     metrics: Arc<Metrics>,
 }
@@ -38,7 +40,7 @@ struct Known {
 impl ConnectionInfo {
     pub(crate) fn new(peer: SocketAddr, names: Vec<String>, metrics: Arc<Metrics>) -> Self {
         let (is_known, closing) = (AtomicBool::new(false), CancellationToken::new());
-        Self(Arc::new(Known { peer, names, is_known, closing, metrics }))
+        Self(Arc::new(Known { peer, names, is_known, calls: AtomicUsize::new(0), closing, metrics }))
     }
 
     /// Its other end.
@@ -53,23 +55,42 @@ impl ConnectionInfo {
         &self.0.names
     }
 
-    /// Somebody with a credential has called over it: it may stay.
+    /// Somebody with a role has called over it: it may stay.
     pub fn mark_known(&self) {
         self.0.is_known.store(true, Ordering::Relaxed);
     }
 
-    /// Closes it if nobody with a credential calls over it in time, so that strangers do not hold all places.
-    pub(crate) fn close_unless_known_within(&self, time: Duration) {
+    pub(crate) fn call_begins(&self) {
+        self.0.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn call_ends(&self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Closes it when nobody with a role has called over it and no call is under way, looking every so often, so that
+    /// strangers do not hold all places.
+    pub(crate) fn close_if_idle_and_unknown(&self, every: Duration) {
         let known = Arc::downgrade(&self.0);
         tokio::spawn(async move {
-            tokio::time::sleep(time).await;
-            if let Some(known) = known.upgrade()
-                && !known.is_known.load(Ordering::Relaxed)
-            {
-                known.metrics.refused_connection("nobody_known");
-                known.closing.cancel();
+            loop {
+                tokio::time::sleep(every).await;
+                let Some(known) = known.upgrade() else { return };
+                if known.is_known.load(Ordering::Relaxed) {
+                    return;
+                }
+                if known.calls.load(Ordering::Relaxed) == 0 {
+                    known.metrics.refused_connection("nobody_known");
+                    known.closing.cancel();
+                    return;
+                }
             }
         });
+    }
+
+    /// Closes it.
+    pub(crate) fn close(&self) {
+        self.0.closing.cancel();
     }
 
     /// Closes it, because nobody reads at its other end.

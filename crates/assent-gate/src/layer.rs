@@ -5,7 +5,10 @@ use std::{
     net::IpAddr,
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -27,19 +30,17 @@ use tower_service::Service;
 
 use crate::{
     access::{Access, Grant, token_hash},
-    body::{Budget, Framed, Held},
+    body::{Answer, Budget, Framed},
     caller::{Caller, Scope},
     connection::ConnectionInfo,
     rate::{Limiter, Limiters, Rate},
-    role::{Kind, Method, Role, Roles},
+    role::{Method, Role, Roles},
     tls::ServerTls,
 };
 
 /// A refusal is answered after this long, so that a client that is turned away and tries again at once costs little. The
 /// number of calls of one connection bounds how many wait.
 pub const REFUSAL_PAUSE: Duration = Duration::from_millis(250);
-/// Reads of the database at a time. Each holds a thread; past a few for each core they only wait for each other.
-pub const READS: usize = 64;
 /// Signed queries that one address may make a second, and at once. A person asks a few times a minute; a hospital's proxy
 /// stands for some hundreds of them. Each costs a signature check before it is known who asks.
 const QUERIES: (u64, u64) = (200, 400);
@@ -54,8 +55,10 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_PEERS: usize = 4_096;
 /// Nonces of signed queries that are remembered for each of two minutes.
 const MAX_NONCES: usize = 1 << 17;
-/// How often the files are looked at.
-const WATCH: Duration = Duration::from_secs(2);
+/// How often the files and the calls under way are looked at.
+const WATCH: Duration = Duration::from_secs(1);
+/// As whom a process calls itself. No client can be named so: names have no spaces.
+const OWN_NAME: &str = "this process";
 /// Bytes of a bearer token that is looked at.
 const MAX_TOKEN_BYTES: usize = 256;
 
@@ -79,13 +82,16 @@ pub struct Gate {
     access_file: Option<PathBuf>,
     /// Hash of the token of this process for itself, which is never written down.
     own_token: Option<Hash>,
+    begun: Instant,
+    /// Calls under way, by a number of their own.
+    open: Mutex<HashMap<u64, Arc<Progress>>>,
+    next_call: AtomicU64,
     peers: Mutex<Peers>,
     queries: Limiters<IpAddr>,
     nonces: Mutex<Nonces>,
     calls: Arc<Semaphore>,
     /// Refusals that are being held back.
     pauses: Semaphore,
-    reads: Arc<Semaphore>,
     budget: Arc<Budget>,
     limits: Limits,
     metrics: Arc<Metrics>,
@@ -143,6 +149,9 @@ impl Gate {
             access: RwLock::new(Arc::new(access)),
             access_file,
             own_token: own_token.as_deref().map(token_hash),
+            begun: Instant::now(),
+            open: Mutex::default(),
+            next_call: AtomicU64::new(0),
             peers: Mutex::new(Peers { by_name: HashMap::new() }),
             queries: Limiters::new(Rate::new(QUERIES.0, QUERIES.1), MAX_PEERS),
             nonces: Mutex::new(Nonces {
@@ -152,7 +161,6 @@ impl Gate {
             }),
             calls: Arc::new(Semaphore::new(limits.calls)),
             pauses: Semaphore::new(PAUSES),
-            reads: Arc::new(Semaphore::new(READS)),
             budget: Arc::new(Budget::new(limits.receiving_bytes, metrics.clone())),
             limits,
             metrics,
@@ -172,21 +180,26 @@ impl Gate {
         let look = || -> Vec<Option<SystemTime>> {
             paths.iter().map(|path| std::fs::metadata(path).and_then(|found| found.modified()).ok()).collect()
         };
-        let mut seen = look();
+        // What changed since it was read first is not missed: the first look reads again.
+        let mut seen = Vec::new();
         let expiry = |tls: &[ServerTls]| tls.iter().map(ServerTls::expiry).min().unwrap_or(0);
         self.metrics.certificate_expiry.set(expiry(&tls));
         loop {
             tokio::time::sleep(WATCH).await;
             let now = look();
             if now == seen {
+                self.look_after_calls();
                 continue;
             }
             seen = now;
             if let Some(path) = &self.access_file {
                 match Access::read(path) {
                     Ok(access) => {
-                        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
-                        tracing::info!("read the access file again");
+                        let mut current = self.access.write().unwrap_or_else(PoisonError::into_inner);
+                        if current.clients() != access.clients() {
+                            *current = Arc::new(access);
+                            tracing::info!("the access file has changed and is in effect");
+                        }
                     }
                     Err(error) => tracing::error!(%error, "the access file stays as it was"),
                 }
@@ -197,6 +210,7 @@ impl Gate {
                 }
             }
             self.metrics.certificate_expiry.set(expiry(&tls));
+            self.look_after_calls();
         }
     }
 
@@ -216,7 +230,7 @@ impl Gate {
             unauthenticated("CREDENTIAL_UNKNOWN", "expected authorization: Bearer and a token")
         })?;
         if self.own_token == Some(token_hash(token)) {
-            return Ok(Some(Grant { name: "this process".into(), roles: Roles::ALL }));
+            return Ok(Some(Grant { name: OWN_NAME.into(), roles: Roles::ALL }));
         }
         let by_token = access.with_token(token).ok_or_else(|| {
             unauthenticated(
@@ -248,9 +262,12 @@ impl Gate {
         if peers.by_name.len() >= MAX_PEERS && !peers.by_name.contains_key(&name) {
             // Whoever was not seen for a while has a full bucket again. Where all were, everybody begins anew: the rate is
             // there against one client that floods, and connections are bounded.
-            peers.by_name.retain(|_, peer| now.duration_since(peer.seen) < Duration::from_secs(10));
+            let in_use = |peer: &Peer| peer.own_calls.available_permits() < OWN_CALLS;
+            peers
+                .by_name
+                .retain(|_, peer| now.duration_since(peer.seen) < Duration::from_secs(10) || in_use(peer));
             if peers.by_name.len() >= MAX_PEERS {
-                peers.by_name.clear();
+                peers.by_name.retain(|_, peer| in_use(peer));
             }
         }
         let new = || Peer {
@@ -261,6 +278,53 @@ impl Gate {
         let peer = peers.by_name.entry(name).or_insert_with(new);
         peer.seen = now;
         peer.clone()
+    }
+
+    /// Milliseconds since the gate was made, never 0.
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Begins a call.
+    fn open(
+        self: &Arc<Self>,
+        method: &Method,
+        client: Arc<str>,
+        scope: Scope,
+        connection: Option<ConnectionInfo>,
+        places: Vec<OwnedSemaphorePermit>,
+    ) -> Call {
+        self.metrics.open_calls.inc();
+        if let Some(connection) = &connection {
+            connection.call_begins();
+        }
+        let client = matches!(scope, Scope::All).then_some((client, method.roles));
+        let progress = Arc::new(Progress { connection, client, handed_out: AtomicU64::new(0) });
+        let number = self.next_call.fetch_add(1, Ordering::Relaxed);
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(number, progress.clone());
+        Call { gate: self.clone(), number, progress, _places: places }
+    }
+
+    /// Closes connections whose other end does not read, and those of clients that may not do any more what they are doing.
+    fn look_after_calls(&self) {
+        let access = self.access.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let (now, patience) = (self.now(), self.limits.patience.as_millis());
+        let open: Vec<_> =
+            self.open.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for progress in open {
+            let Some(connection) = &progress.connection else { continue };
+            let handed_out = progress.handed_out.load(Ordering::Relaxed);
+            if handed_out > 0 && u128::from(now.saturating_sub(handed_out)) > patience {
+                connection.close_as_slow();
+            }
+            if let Some((client, roles)) = &progress.client
+                && **client != *OWN_NAME
+                && !access.may(client, *roles)
+            {
+                tracing::info!(%client, "closed a connection of a client that may not call any more");
+                connection.close();
+            }
+        }
     }
 
     fn use_nonce(&self, key: PublicKey, nonce: [u8; 16]) -> Result<(), Status> {
@@ -283,14 +347,15 @@ impl Gate {
         Ok(())
     }
 
-    /// Checks a signed query against the call that it came with. Gives the account, and the body to go on with.
+    /// Checks a signed query against the call that it came with. Gives the query, whose nonce is still to be
+    /// used, and the body to go on with.
     async fn check_query(
         &self,
         method: &Method,
         headers: &HeaderMap,
         body: Body,
         address: Option<IpAddr>,
-    ) -> Result<(Option<assent_core::AccountId>, Body), Status> {
+    ) -> Result<(Option<Query>, Body), Status> {
         let Some(header) = headers.get(METADATA_KEY) else { return Ok((None, body)) };
         if let Some(address) = address {
             self.queries.take(address, 1).map_err(rate_limited)?;
@@ -320,15 +385,14 @@ impl Gate {
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let query = Query::open(&signed, &self.chain, method.path, message, now_ms)
             .map_err(|error| invalid(error.to_string()))?;
-        self.use_nonce(query.key, query.nonce)?;
-        Ok((Some(query.account()), Body::new(Full::<Bytes>::new(whole))))
+        Ok((Some(query), Body::new(Full::<Bytes>::new(whole))))
     }
 
     /// Lets a call through, or says why not.
-    async fn admit(&self, request: Request<Body>) -> Result<Admitted, Status> {
+    async fn admit(self: &Arc<Self>, request: Request<Body>) -> Result<Admitted, Status> {
         let (mut parts, body) = request.into_parts();
         let connection = parts.extensions.get::<ConnectionInfo>().cloned();
-        let address = connection.as_ref().map(|connection| connection.peer().ip().to_canonical());
+        let address = connection.as_ref().map(|connection| network_of(connection.peer().ip()));
         let names = connection.as_ref().map_or(&[][..], ConnectionInfo::names);
         let grant = self.identify(names, &parts.headers)?;
         let Some(method) = Method::at(parts.uri.path()) else {
@@ -339,14 +403,14 @@ impl Gate {
             });
         };
         let allowed = grant.as_ref().is_some_and(|grant| grant.roles.meets(method.roles));
-        let (account, body) = if method.by_account && !allowed {
+        let (query, body) = if method.by_account && !allowed {
             self.check_query(method, &parts.headers, body, address).await?
         } else {
             (None, body)
         };
-        let (name, scope) = match (grant, account) {
+        let (name, scope) = match (grant, &query) {
             (Some(grant), _) if allowed => (grant.name, Scope::All),
-            (_, Some(account)) => ("a signed query".into(), Scope::Own(account)),
+            (_, Some(query)) => ("a signed query".into(), Scope::Own(query.account())),
             (Some(grant), None) => return Err(not_allowed(&grant, method.roles, "this method")),
             (None, None) => return Err(nobody(method.by_account)),
         };
@@ -362,26 +426,18 @@ impl Gate {
             places.push(own_calls.try_acquire_owned().map_err(|_| too_many_calls())?);
         }
         places.push(self.calls.clone().try_acquire_owned().map_err(|_| too_many_calls())?);
-        if let Some(connection) = &connection {
+        // Last: a call that is turned away uses up no nonce.
+        if let Some(query) = &query {
+            self.use_nonce(query.key, query.nonce)?;
+        }
+        if let (Some(connection), Scope::All) = (&connection, scope) {
             connection.mark_known();
         }
-        let read = match method.kind {
-            Kind::Read => Some(self.reads.clone().try_acquire_owned().map_err(|_| {
-                errors::retry_later(
-                    Code::ResourceExhausted,
-                    "TOO_MANY_READS",
-                    format!("{READS} reads are under way already"),
-                    REFUSAL_PAUSE,
-                )
-            })?),
-            _ => None,
-        };
         let patience = self.limits.patience;
+        let call = self.open(method, name.clone(), scope, connection.clone(), places);
         parts.extensions.insert(Caller { name, scope, patience, peer: Some(peer.clone()), connection });
         let body = Body::new(Framed::new(body, method.max_message, self.budget.clone(), peer));
-        self.metrics.open_calls.inc();
-        let call = Call { metrics: self.metrics.clone(), _places: places };
-        Ok(Admitted { request: Request::from_parts(parts, body), method, read, call })
+        Ok(Admitted { request: Request::from_parts(parts, body), method, call })
     }
 }
 
@@ -389,7 +445,6 @@ impl Gate {
 struct Admitted {
     request: Request<Body>,
     method: &'static Method,
-    read: Option<OwnedSemaphorePermit>,
     call: Call,
 }
 
@@ -433,14 +488,49 @@ pub struct Guarded<S> {
 }
 
 /// One call under way.
-struct Call {
-    metrics: Arc<Metrics>,
+pub(crate) struct Call {
+    gate: Arc<Gate>,
+    number: u64,
+    pub(crate) progress: Arc<Progress>,
     _places: Vec<OwnedSemaphorePermit>,
+}
+
+/// How a call goes on, for whoever watches over all of them.
+pub(crate) struct Progress {
+    connection: Option<ConnectionInfo>,
+    /// Who makes it, and what that takes; an account's own call depends on no line of the access file.
+    client: Option<(Arc<str>, Roles)>,
+    /// Milliseconds since the gate was made at which a piece of the answer was handed to the transport that has not come
+    /// back for more; 0 while it waits for one.
+    pub(crate) handed_out: AtomicU64,
+}
+
+impl Call {
+    /// Milliseconds since the gate was made, never 0.
+    pub(crate) fn now(&self) -> u64 {
+        self.gate.now()
+    }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.metrics.open_calls.dec();
+        self.gate.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        self.gate.metrics.open_calls.dec();
+        if let Some(connection) = &self.progress.connection {
+            connection.call_ends();
+        }
+    }
+}
+
+/// Whose limits an address counts to: itself, or for IPv6 its network of 64 bits, which is what one subscriber has (RFC 6177).
+#[must_use]
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(network.into())
+        }
+        v4 => v4,
     }
 }
 
@@ -464,7 +554,7 @@ where
         let mut inner = std::mem::replace(&mut self.inner, ready);
         let gate = self.gate.clone();
         Box::pin(async move {
-            let Admitted { request, method, read, call } = match gate.admit(request).await {
+            let Admitted { request, method, call } = match gate.admit(request).await {
                 Ok(admitted) => admitted,
                 Err(status) => {
                     gate.metrics.refused_call(reason_label(&status));
@@ -477,11 +567,10 @@ where
             let deadline = timeout_of(request.headers())
                 .and_then(|timeout| tokio::time::Instant::now().checked_add(timeout));
             let response = inner.call(request).await?;
-            drop(read);
             let code =
                 response.headers().get("grpc-status").map_or("OK", |value| code_name(value.as_bytes()));
             gate.metrics.answered(method.path, code);
-            Ok(response.map(|body| Body::new(Held::new(body, deadline, call))))
+            Ok(response.map(|body| Body::new(Answer::new(body, deadline, call))))
         })
     }
 }
@@ -592,21 +681,24 @@ mod tests {
         errors::reason_of(&Status::from_header_map(response.headers())?)
     }
 
+    #[test]
+    fn an_address_counts_to_its_network() {
+        let network = |text: &str| network_of(text.parse().unwrap()).to_string();
+        assert_eq!(network("192.0.2.7"), "192.0.2.7");
+        assert_eq!(network("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    }
+
     #[tokio::test]
-    async fn so_many_reads_are_under_way_and_no_more_until_one_ends() {
-        let mut guarded = GateLayer(gate()).layer(Slow);
-        let mut reads = tokio::task::JoinSet::new();
-        for _ in 0..READS {
-            reads.spawn(guarded.call(read()));
-        }
-        // Until each has come as far as the service.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        let refused = guarded.call(read()).await.unwrap();
-        assert_eq!(reason(&refused).as_deref(), Some("TOO_MANY_READS"));
-        reads.abort_all();
-        while reads.join_next().await.is_some() {}
-        // It is let through, and waits for the service.
-        assert!(tokio::time::timeout(Duration::from_millis(50), guarded.call(read())).await.is_err());
+    async fn a_nonce_is_used_once_and_forgotten_in_bounded_memory() {
+        let gate = gate();
+        let key = PublicKey([7; 32]);
+        gate.use_nonce(key, [1; 16]).unwrap();
+        let again = gate.use_nonce(key, [1; 16]).unwrap_err();
+        assert_eq!(errors::reason_of(&again).as_deref(), Some("QUERY_REPLAYED"));
+        let full =
+            (0..=MAX_NONCES as u128).find_map(|n| gate.use_nonce(PublicKey([8; 32]), n.to_be_bytes()).err());
+        assert_eq!(errors::reason_of(&full.unwrap()).as_deref(), Some("TOO_MANY_READS"));
     }
 
     #[test]

@@ -22,7 +22,10 @@ pub mod tls;
 
 pub use caller::{Caller, Scope};
 pub use connection::{Connection, ConnectionInfo};
-pub use layer::{Gate, GateLayer, Guarded, Limits, READS, REFUSAL_PAUSE};
+pub use layer::{Gate, GateLayer, Guarded, Limits, REFUSAL_PAUSE, network_of};
+
+/// Reads of the database at a time, in one process. Each holds a thread; past a few for each core they only wait for each other.
+pub const READS: usize = 64;
 
 /// How long something that is sent waits for a reader before its connection is closed, unless the operator says otherwise.
 /// Longer than a prover takes for its largest batch.

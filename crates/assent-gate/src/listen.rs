@@ -20,6 +20,7 @@ use tonic::transport::server::Connected;
 
 use crate::{
     connection::{Connection, ConnectionInfo, Slot},
+    layer::network_of,
     tls::{self, ServerTls},
 };
 
@@ -37,11 +38,11 @@ pub struct ConnectionLimits {
     pub all: usize,
     /// From one address.
     pub per_address: usize,
-    /// How long one may stay over which nobody with a credential has called; for ever where that is not looked at.
+    /// How often one is looked at over which nobody with a role has called, to be closed if it is idle; never, where `None`.
     pub strangers: Option<Duration>,
 }
 
-/// How long a connection may stay over which nobody with a credential has called.
+/// How long a connection may be idle over which nobody with a role has called.
 pub const STRANGERS: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
@@ -96,7 +97,7 @@ async fn accept(
         handshakes.spawn(async move {
             if let Some(connection) = ready(stream, peer, slot, tls, &metrics).await {
                 if let Some(time) = limits.strangers {
-                    connection.connect_info().close_unless_known_within(time);
+                    connection.connect_info().close_if_idle_and_unknown(time);
                 }
                 // Nobody serves any more where this fails.
                 let _ = sender.send(Ok(connection)).await;
@@ -111,7 +112,7 @@ fn take(
     address: IpAddr,
     metrics: &Arc<Metrics>,
 ) -> Result<Slot, &'static str> {
-    let address = address.to_canonical();
+    let address = network_of(address);
     {
         let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.all >= limits.all {

@@ -102,17 +102,6 @@ impl fmt::Display for Roles {
     }
 }
 
-/// What a call costs, and what it is bounded by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Submitting: bounded by the sequencer's queue and by the accounts' rates.
-    Submit,
-    /// Reads the database: so many at a time.
-    Read,
-    /// Answered from memory, or a stream that reads as its reader does.
-    Light,
-}
-
 /// A method, who may call it, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Method {
@@ -122,8 +111,6 @@ pub struct Method {
     pub roles: Roles,
     /// Whether an account may call it about itself, by a signed query alone.
     pub by_account: bool,
-    /// What it costs.
-    pub kind: Kind,
     /// Bytes of one request message.
     pub max_message: usize,
 }
@@ -145,41 +132,41 @@ const OPERATE: Roles = Roles::of(&[Role::Operate]);
 const TIERS: Roles = Roles::of(&[Role::Submit, Role::Audit, Role::Operate]);
 
 macro_rules! methods {
-    ($($path:literal, $roles:expr, $by_account:literal, $kind:ident, $max:expr;)*) => {
+    ($($path:literal, $roles:expr, $by_account:literal, $max:expr;)*) => {
         &[$(Method {
-            path: $path, roles: $roles, by_account: $by_account, kind: Kind::$kind, max_message: $max,
+            path: $path, roles: $roles, by_account: $by_account, max_message: $max,
         }),*]
     };
 }
 
-/// Every method that is served: path, roles, by the account itself, kind, bytes of a request. What is not here is not served.
+/// Every method that is served: path, roles, by the account itself, bytes of a request. What is not here is not served.
 /// A test compares it with what reflection lists; `docs/operations.md` has the same table.
 #[rustfmt::skip]
 pub const METHODS: &[Method] = methods![
-    "/assent.v1.SequencerService/Submit",              SUBMIT,  false, Submit, MAX_SUBMISSION_BYTES;
-    "/assent.v1.SequencerService/SubmitMany",          SUBMIT,  false, Submit, MAX_MANY_BYTES;
-    "/assent.v1.SequencerService/SubmitStream",        SUBMIT,  false, Submit, MAX_SUBMISSION_BYTES;
-    "/assent.v1.SequencerService/GetTransaction",      AUDIT,   true,  Read,   QUESTION;
-    "/assent.v1.SequencerService/StreamBatches",       FOLLOW,  false, Light,  QUESTION;
-    "/assent.v1.SequencerService/ReportCheckpoint",    FOLLOW,  false, Light,  NOTE;
-    "/assent.v1.SequencerService/GetLedger",           ANY,     true,  Light,  QUESTION;
-    "/assent.v1.SequencerService/GetConsent",          AUDIT,   true,  Read,   QUESTION;
-    "/assent.v1.SequencerService/GetAccount",          AUDIT,   true,  Read,   QUESTION;
-    "/assent.v1.SequencerService/GetSequencerStatus",  OPERATE, false, Light,  QUESTION;
-    "/assent.v1.ProverService/GetTier",                TIERS,   true,  Read,   QUESTION;
-    "/assent.v1.ProverService/WatchTier",              TIERS,   true,  Light,  QUESTION;
-    "/assent.v1.ProverService/GetBundle",              AUDIT,   true,  Read,   QUESTION;
-    "/assent.v1.ProverService/GetCheckpoint",          ANY,     true,  Read,   QUESTION;
-    "/assent.v1.ProverService/GetConsistencyProof",    ANY,     true,  Read,   QUESTION;
-    "/assent.v1.ProverService/GetBatchRecord",         ANY,     true,  Read,   QUESTION;
-    "/assent.v1.ProverService/GetDecisionProof",       AUDIT,   true,  Read,   QUESTION;
-    "/assent.v1.ProverService/GetConsentProof",        AUDIT,   true,  Read,   QUESTION;
-    "/assent.v1.ProverService/GetHistoryProof",        AUDIT,   true,  Read,   QUESTION;
-    "/assent.v1.ProverService/AddCosignature",         FOLLOW,  false, Read,   NOTE;
-    "/assent.v1.ProverService/GetProverStatus",        OPERATE, false, Read,   QUESTION;
-    "/grpc.health.v1.Health/Check",                    ANY,     false, Light,  QUESTION;
-    "/grpc.health.v1.Health/Watch",                    ANY,     false, Light,  QUESTION;
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", ANY, false, Light, QUESTION;
+    "/assent.v1.SequencerService/Submit",              SUBMIT,  false, MAX_SUBMISSION_BYTES;
+    "/assent.v1.SequencerService/SubmitMany",          SUBMIT,  false, MAX_MANY_BYTES;
+    "/assent.v1.SequencerService/SubmitStream",        SUBMIT,  false, MAX_SUBMISSION_BYTES;
+    "/assent.v1.SequencerService/GetTransaction",      AUDIT,   true,  QUESTION;
+    "/assent.v1.SequencerService/StreamBatches",       FOLLOW,  false, QUESTION;
+    "/assent.v1.SequencerService/ReportCheckpoint",    FOLLOW,  false, NOTE;
+    "/assent.v1.SequencerService/GetLedger",           ANY,     true,  QUESTION;
+    "/assent.v1.SequencerService/GetConsent",          AUDIT,   true,  QUESTION;
+    "/assent.v1.SequencerService/GetAccount",          AUDIT,   true,  QUESTION;
+    "/assent.v1.SequencerService/GetSequencerStatus",  OPERATE, false, QUESTION;
+    "/assent.v1.ProverService/GetTier",                TIERS,   true,  QUESTION;
+    "/assent.v1.ProverService/WatchTier",              TIERS,   true,  QUESTION;
+    "/assent.v1.ProverService/GetBundle",              AUDIT,   true,  QUESTION;
+    "/assent.v1.ProverService/GetCheckpoint",          ANY,     true,  QUESTION;
+    "/assent.v1.ProverService/GetConsistencyProof",    ANY,     true,  QUESTION;
+    "/assent.v1.ProverService/GetBatchRecord",         ANY,     true,  QUESTION;
+    "/assent.v1.ProverService/GetDecisionProof",       AUDIT,   true,  QUESTION;
+    "/assent.v1.ProverService/GetConsentProof",        AUDIT,   true,  QUESTION;
+    "/assent.v1.ProverService/GetHistoryProof",        AUDIT,   true,  QUESTION;
+    "/assent.v1.ProverService/AddCosignature",         FOLLOW,  false, NOTE;
+    "/assent.v1.ProverService/GetProverStatus",        OPERATE, false, QUESTION;
+    "/grpc.health.v1.Health/Check",                    ANY,     false, QUESTION;
+    "/grpc.health.v1.Health/Watch",                    ANY,     false, QUESTION;
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", ANY, false, QUESTION;
 ];
 
 impl Method {

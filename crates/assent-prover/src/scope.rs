@@ -71,7 +71,7 @@ pub(crate) fn may_see_decision(
     subject: Option<AccountId>,
 ) -> Result<bool, Status> {
     let Scope::Own(account) = scope else { return Ok(true) };
-    if subject.is_some_and(|subject| subject != account) {
+    if subject.is_some_and(|subject| subject != account) || !has_account(shared, scope)? {
         return Ok(false);
     }
     Ok(match part(shared, account, id).map_err(internal)? {
@@ -80,6 +80,13 @@ pub(crate) fn may_see_decision(
         Some(Part::OneOfSeveral) => subject == Some(account),
         Some(Part::Sender) | None => false,
     })
+}
+
+/// Whether whoever asks has an account. Keys can be made at will, and proofs of absence of keys of one's own making could be
+/// used to search for somebody's records; accounts are on record.
+pub(crate) fn has_account(shared: &Shared, scope: Scope) -> Result<bool, Status> {
+    let Scope::Own(account) = scope else { return Ok(true) };
+    Ok(shared.store.value(StateKey::account(account)).map_err(internal)?.is_some())
 }
 
 /// Whether a call may have the proof of a consent: its subject alone. A proof that it was never granted is for auditors:

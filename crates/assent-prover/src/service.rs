@@ -9,7 +9,7 @@ use assent_core::{
     limits::MAX_TIME_MS,
     note::MAX_NOTE_SIGNATURES,
 };
-use assent_gate::{Caller, Scope};
+use assent_gate::{Caller, READS, Scope};
 use assent_merkle::tiles::{TileError, TileProver};
 use assent_proto::{
     errors,
@@ -36,6 +36,8 @@ const WATCH_AHEAD: usize = 16;
 
 /// Histories that are made and sent at a time: one may take half a gibibyte of memory.
 const HISTORIES: usize = 2;
+/// What a client is told to wait while the process ends.
+const STOPPING_RETRY: Duration = Duration::from_millis(100);
 /// Bytes of one piece of a history, far below what a gRPC message may have.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Pieces that wait for one slow reader.
@@ -50,8 +52,12 @@ const CHECKPOINT_WAIT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct ProverApi {
     shared: Arc<Shared>,
-    /// Histories that are made and sent at a time.
+    /// Histories that are made and sent at a time, for clients with a role.
     histories: Arc<Semaphore>,
+    /// The same for accounts that ask with their own keys: whoever has none but a key does not keep auditors waiting.
+    own_histories: Arc<Semaphore>,
+    /// Reads of the database at a time.
+    reads: Arc<Semaphore>,
 }
 
 pub(crate) fn internal(error: impl std::error::Error + 'static) -> Status {
@@ -181,7 +187,12 @@ impl ProverApi {
     }
 
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, histories: Arc::new(Semaphore::new(HISTORIES)) }
+        Self {
+            shared,
+            histories: Arc::new(Semaphore::new(HISTORIES)),
+            own_histories: Arc::new(Semaphore::new(HISTORIES)),
+            reads: Arc::new(Semaphore::new(READS)),
+        }
     }
 
     /// True once it has halted.
@@ -196,7 +207,23 @@ impl ProverApi {
         work: impl FnOnce(&Shared) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
         let shared = self.shared.clone();
-        tokio::task::spawn_blocking(move || work(&shared)).await.map_err(internal)?
+        // Held by the work itself: a call that is given up leaves its place when the work has ended.
+        let place = self.reads.clone().acquire_owned().await.map_err(internal)?;
+        let work = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            work(&shared)
+        });
+        match work.await {
+            Ok(result) => result,
+            // The process ends before it began.
+            Err(error) if error.is_cancelled() => Err(errors::retry_later(
+                Code::Unavailable,
+                "STOPPING",
+                "the node is stopping",
+                STOPPING_RETRY,
+            )),
+            Err(error) => Err(internal(error)),
+        }
     }
 }
 
@@ -236,9 +263,13 @@ impl ProverService for ProverApi {
         tokio::spawn(async move {
             let mut last = None;
             loop {
-                let look = move |shared: &Shared| match tier::status(shared, &id).map_err(internal)? {
-                    Some(_) if !scope::may_see_transaction(shared, whose, &id, false)? => Err(not_proven()),
-                    status => Ok(status),
+                // Somebody else's is waited for like one that is not there.
+                let look = move |shared: &Shared| {
+                    let status = tier::status(shared, &id).map_err(internal)?;
+                    Ok(match status {
+                        Some(_) if !scope::may_see_transaction(shared, whose, &id, false)? => None,
+                        status => status,
+                    })
                 };
                 match api.blocking(look).await {
                     Err(status) => {
@@ -446,10 +477,25 @@ impl ProverService for ProverApi {
             return Err(errors::field_error("FIELD_INVALID", "to_ms", problem));
         }
         self.can_have(request.cosignatures)?;
-        // Held until the last piece is sent, or not taken.
-        let place = self.histories.clone().acquire_owned().await.map_err(internal)?;
-        let mut file =
-            self.blocking(move |shared| proofs::history(shared, whose, from, to).map_err(no_proof)).await?;
+        // Held until the last piece is sent or not taken; by the work itself, where the call is given up before.
+        let places = match caller.scope {
+            Scope::All => &self.histories,
+            Scope::Own(_) => &self.own_histories,
+        };
+        let place = places.clone().acquire_owned().await.map_err(internal)?;
+        let scope = caller.scope;
+        let (mut file, place) = self
+            .blocking(move |shared| {
+                if !scope::has_account(shared, scope)? {
+                    return Err(errors::error(
+                        Code::NotFound,
+                        "ACCOUNT_NOT_FOUND",
+                        "this account is not open",
+                    ));
+                }
+                Ok((proofs::history(shared, whose, from, to).map_err(no_proof)?, place))
+            })
+            .await?;
         self.under_checkpoint(&mut file.state, request.cosignatures).await?;
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
         tokio::spawn(async move {

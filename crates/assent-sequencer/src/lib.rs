@@ -172,6 +172,7 @@ impl Sequencer {
                 RATED_ACCOUNTS,
             )),
             metrics: config.metrics,
+            reads: Arc::new(Semaphore::new(assent_gate::READS)),
             stop: streams_stop,
         };
         Ok(Self { api, stop, stop_streams, ended })

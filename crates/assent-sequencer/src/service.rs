@@ -49,6 +49,8 @@ pub struct SequencerApi {
     /// How fast accounts submit.
     pub(crate) accounts: Arc<Limiters<RateKey>>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Reads of the database at a time.
+    pub(crate) reads: Arc<Semaphore>,
     /// True once the sequencer is told to stop: streams end then.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -84,7 +86,18 @@ impl SequencerApi {
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
         let api = self.clone();
-        tokio::task::spawn_blocking(move || work(&api)).await.map_err(internal)?
+        // Held by the work itself: a call that is given up leaves its place when the work has ended.
+        let place = self.reads.clone().acquire_owned().await.map_err(|_| stopping())?;
+        let work = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            work(&api)
+        });
+        match work.await {
+            Ok(result) => result,
+            // The process ends before it began.
+            Err(error) if error.is_cancelled() => Err(stopping()),
+            Err(error) => Err(internal(error)),
+        }
     }
 }
 

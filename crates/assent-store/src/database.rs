@@ -284,7 +284,8 @@ impl Database {
     }
 
     pub(crate) fn must(&self, family: Family, key: &[u8]) -> Result<Vec<u8>, StoreError> {
-        self.get(family, key)?.ok_or_else(|| StoreError::Missing { family: family.name(), key: hex(key) })
+        self.get(family, key)?
+            .ok_or_else(|| StoreError::Missing { family: family.name(), key: shown(family, key) })
     }
 
     pub(crate) fn put(&self, writes: &mut Writes, family: Family, key: &[u8], value: &[u8]) {
@@ -338,7 +339,15 @@ impl Database {
     }
 
     pub(crate) fn corrupt(family: Family, key: &[u8], source: DecodeError) -> StoreError {
-        StoreError::Corrupt { family: family.name(), key: hex(key), source }
+        StoreError::Corrupt { family: family.name(), key: shown(family, key), source }
+    }
+}
+
+/// A key as an error may show it: those of state and of the parties' logs are account ids, which no log may hold.
+fn shown(family: Family, key: &[u8]) -> String {
+    match family {
+        Family::State | Family::PartyLogs => format!("of {} bytes", key.len()),
+        _ => hex(key),
     }
 }
 

@@ -129,12 +129,33 @@ impl Apart<'_> {
         for (client, _) in CLIENTS {
             self.copy_certificate(client, &clients.join(client))?;
         }
+        // By itself: who runs Prometheus needs no other client's key.
+        files::make_private_dir(&self.dir.join("prometheus"))?;
+        self.copy_certificate("prometheus", &self.dir.join("prometheus/tls"))?;
         copy(&ledger.manifest_path(), &clients.join("manifest.bin"))?;
         files::write_whole(&clients.join("validator"), format!("{validator_key}\n").as_bytes())?;
         copy(&ledger.chain_id_path(), &clients.join("chain-id"))?;
-        // The keys are where they belong; here they would only be a second place to guard.
-        fs::remove_dir_all(&ledger.0).with_context(|| format!("cannot remove {}", ledger.0.display()))?;
-        files::write_whole(&self.setup("complete"), b"")
+        // From here on nothing is made any more, whatever happens.
+        files::write_whole(&self.setup("complete"), b"")?;
+        self.clean_up()
+    }
+
+    /// Removes what a complete stack needs no more: the keys are where they belong, and here would only be a second place to
+    /// guard. Before it is complete, what an interrupted run has left of a ledger that never was.
+    pub fn clean_up(&self) -> anyhow::Result<()> {
+        let setup = self.dir.join("setup");
+        if !setup.exists() {
+            return Ok(());
+        }
+        for entry in fs::read_dir(&setup).with_context(|| format!("cannot read {}", setup.display()))? {
+            let path = entry?.path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let half_made = name.starts_with("ledger.") && name.ends_with(".part");
+            if half_made || (name == "ledger" && self.is_complete()) {
+                fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+        Ok(())
     }
 
     fn hand_out_to(&self, role: &str, keys: &[&str], settings: Vec<(&str, String)>) -> anyhow::Result<()> {
@@ -216,5 +237,8 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 /// Copies a file of any length.
 fn copy_large(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
-    fs::File::open(to)?.sync_all().with_context(|| format!("cannot write {}", to.display()))
+    fs::File::open(to)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| files::sync_folder_of(to))
+        .with_context(|| format!("cannot write {}", to.display()))
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use assent_gate::{
     access::{Access, Client, token_hash, token_of},
     role::Role,
@@ -58,11 +58,19 @@ pub fn make(path: &Path, keys: &Path) -> anyhow::Result<()> {
     write(path, clients)
 }
 
-/// The file of a folder; made where there is none.
+/// The file of a folder. Made at a role's very first start; later its absence is a mistake, or somebody's wish that nobody be
+/// let in, and a new one would let old tokens in again.
 pub fn open(dir: &Path, settings: &Settings) -> anyhow::Result<Access> {
     let path =
         settings.path("access.file", dir).context("access.file is empty: nobody could call anything")?;
     if !path.exists() {
+        let is_new =
+            ["sequencer", "prover", "validator"].iter().all(|name| !dir.join(name).join("CURRENT").exists());
+        ensure!(
+            is_new && settings.is_default("access.file"),
+            "{} does not exist; assent clients add makes it anew, with the tokens of operator and peer in it",
+            path.display()
+        );
         make(&path, &dir.join("keys"))?;
         tracing::info!(
             "made {}; the operator's token is in {}",

@@ -60,12 +60,19 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&part, path)
+        fs::rename(&part, path)?;
+        sync_folder_of(path)
     };
     write().with_context(|| format!("cannot write {}", path.display())).inspect_err(|_| {
         // Nothing half written stays; that the part is gone already is fine.
         let _ = fs::remove_file(&part);
     })
+}
+
+/// Makes the names in a file's folder durable, so that what is done next does not outlive the file.
+pub fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(folder)?.sync_all()
 }
 
 /// Reads a small file.
@@ -116,21 +123,14 @@ pub fn check_private(path: &Path, root: &Path) -> anyhow::Result<()> {
     if within.into_iter().any(is_closed) { Ok(()) } else { is_private(path) }
 }
 
-/// Whether only the owner can get at what is secret in a ledger's folder: keys and tokens, settings with a password, databases
-/// with the seeds of all salts.
+/// Whether only the owner can get at what is secret in a ledger's folder: keys and tokens, databases with the seeds of all
+/// salts.
 pub fn check_private_dirs(root: &Path) -> anyhow::Result<()> {
     for name in ["sequencer", "prover", "validator"] {
         let path = root.join(name);
         if path.exists() {
             check_private(&path, root)?;
         }
-    }
-    let config = root.join("config.toml");
-    // A URL with a user in it has a password too.
-    if config.exists()
-        && read_text(&config)?.lines().any(|line| line.starts_with("url") && line.contains('@'))
-    {
-        check_private(&config, root)?;
     }
     let keys = root.join("keys");
     if keys.exists() {

@@ -78,6 +78,7 @@ async fn run_apart(args: InitArgs) -> anyhow::Result<Outcome> {
         args.flags.given().map(|(key, value)| (key, value.to_owned())).collect();
     let apart = Apart { dir: &args.dir, hosts: &args.hosts, given: &given };
     let made = !apart.is_complete();
+    apart.clean_up()?;
     if made {
         let settings = args.flags.over(&args.dir.join("config.toml"))?;
         files::make_private_dir(&args.dir.join("setup"))?;
@@ -119,7 +120,9 @@ async fn make_whole(args: &InitArgs, dir: &Path) -> anyhow::Result<GenesisManife
         if dir.exists() {
             fs::remove_dir(dir)?;
         }
-        fs::rename(&part.0, dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        fs::rename(&part.0, dir)
+            .and_then(|()| files::sync_folder_of(dir))
+            .with_context(|| format!("cannot make {}", dir.display()))?;
         Ok(manifest)
     });
     result.inspect_err(|_| {

@@ -70,7 +70,10 @@ impl FileArgs {
         let path = settings.path("access.file", &self.dir).context("access.file is empty")?;
         let clients = match path.exists() {
             true => Access::read(&path)?.clients().to_vec(),
-            false => clients::open(&self.dir, &settings)?.clients().to_vec(),
+            false => {
+                clients::make(&path, &self.dir.join("keys"))?;
+                Access::read(&path)?.clients().to_vec()
+            }
         };
         Ok((path, clients))
     }
@@ -127,7 +130,7 @@ pub fn run(command: ClientsCommand) -> anyhow::Result<Outcome> {
             }
             files::write_whole(&path, Access::new(&path.display().to_string(), all)?.to_text()?.as_bytes())?;
             output::print_text(&format!(
-                "{name} may call no more, within two seconds where a role is running"
+                "{name} may call no more, within seconds where a role is running; what it has open is closed"
             ));
             Ok(Outcome::Done)
         }

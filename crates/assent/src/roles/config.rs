@@ -10,7 +10,7 @@ use assent_metrics::{Follower, Metrics};
 use assent_prover::{BaseChain, Cosigner, Duty, Prover, ProverConfig};
 
 use crate::{
-    files,
+    clients, files,
     ledger_dir::LedgerDir,
     settings::{Flags, Role, Settings},
 };
@@ -124,6 +124,9 @@ pub fn open_follower(dir: &LedgerDir, validator: bool) -> anyhow::Result<Prover>
     let flags = Flags::<{ Role::All as u8 }>::default();
     let settings = flags.over(&dir.config_path())?;
     let duties = if validator { Duties::Validator } else { Duties::Prover };
+    // As at a role's first start: a database without an access file is taken for one whose file was lost.
+    clients::open(&dir.0, &settings)?;
+    files::make_private_dir(&if validator { dir.validator_path() } else { dir.prover_path() })?;
     let config =
         prover_config(dir, &settings, &manifest, duties, None, None, Metrics::new(false, true).follower)?;
     Ok(Prover::open(config)?)

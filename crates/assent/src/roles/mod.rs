@@ -273,6 +273,14 @@ impl Process {
     /// Runs until SIGTERM or SIGINT, or until a part must not go on.
     async fn run(self, parts: &Parts, listen: Option<&str>) -> anyhow::Result<Outcome> {
         files::check_private_dirs(&self.dir.0)?;
+        if let Some(path) = self.settings.file_with_password() {
+            files::check_private(path, &self.dir.0)?;
+        }
+        // Before there is a database: without one, the file may be made.
+        let clients = match listen {
+            Some(_) => Some(clients::open(&self.dir.0, &self.settings)?),
+            None => None,
+        };
         // Made here, so that they are private from the first byte on.
         if parts.sequencer {
             files::make_private_dir(&self.dir.sequencer_path())?;
@@ -354,8 +362,7 @@ impl Process {
         };
 
         let (mut server, mut metrics_server) = (None, None);
-        if let (Some(listener), Some(manifest)) = (listener, &self.manifest) {
-            let clients = clients::open(&self.dir.0, &self.settings)?;
+        if let (Some(listener), Some(manifest), Some(clients)) = (listener, &self.manifest, clients) {
             let gate = Gate::new(
                 manifest.chain_id(),
                 clients,

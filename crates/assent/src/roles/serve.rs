@@ -20,9 +20,10 @@ use crate::{files, settings::Settings};
 
 /// Streams of one connection at a time. A gateway needs a few; more are more connections.
 const CONNECTION_STREAMS: u32 = 256;
-/// Bytes of one stream, and of one connection, that may be under way before they are read: what a fast local network holds.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Bytes of one stream, and of one connection, that may have arrived before they are read: a second's worth of transactions
+/// over a line of 50 ms, and at the most connections half a gibibyte.
+const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
 /// Bytes of the headers of one call: a token and a signed query, with room.
 const HEADER_BYTES: u32 = 16 * 1024;
 /// How long a call may take before it is answered at all, where the client sets no deadline: the longest history.

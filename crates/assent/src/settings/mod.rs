@@ -279,6 +279,21 @@ impl Settings {
         if self.text(key).is_empty() { Ok(None) } else { self.listen(key).map(Some) }
     }
 
+    /// The file from which a password comes, if one does.
+    #[must_use]
+    pub fn file_with_password(&self) -> Option<&Path> {
+        match self.0.get("base.url") {
+            Some((url, Origin::File(path))) if url.contains('@') => Some(Path::new(path)),
+            _ => None,
+        }
+    }
+
+    /// Whether nobody has set it.
+    #[must_use]
+    pub fn is_default(&self, key: &str) -> bool {
+        matches!(self.0.get(key), Some((_, Origin::Default)))
+    }
+
     /// Whether servers speak TLS.
     #[must_use]
     pub fn has_tls(&self) -> bool {

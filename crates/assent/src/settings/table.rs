@@ -299,7 +299,7 @@ pub const SETTINGS: [Setting; 39] = [
         FOLLOWING,
         "Token that this process shows to other roles, if the file exists",
     ),
-    // With a window of 64 KiB and a few tasks each, about 200 MiB at the worst.
+    // At a window of 512 KiB each, half a gibibyte at the worst.
     setting("limit.connections", Number(1, 65_536), "1024", SERVING, "Open connections"),
     // Behind a proxy or a container network all clients may have one address.
     setting(
