@@ -4,7 +4,8 @@
 //! 2. A call is let through if its client's certificate or token has a role that the method needs ([`role::METHODS`],
 //!    [`access`]), or if it carries a query signed with an account's key, for that account's own records
 //!    ([`assent_core::query`]). There is no method that answers without one of these.
-//! 3. What passes is counted: calls and messages of one client a second ([`rate`]), calls, reads and bytes under way.
+//! 3. What passes is counted: calls and messages of one client a second ([`rate`]), calls and bytes under way. Once a second the
+//!    gate looks at all of them: who does not read, and who may not do any more what it does, is disconnected.
 //! 4. The service finds a [`Caller`] beside the request. Whose records it may see is [`Scope`]; the services hold to it.
 //!
 //! What happens in a flood: connections beyond the limit are closed, calls beyond it are answered `RESOURCE_EXHAUSTED` after
