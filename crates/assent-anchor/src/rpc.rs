@@ -32,6 +32,9 @@ pub enum RpcError {
     /// The URL is not one.
     #[error("the base chain's URL is not valid: {0}")]
     Url(String),
+    /// Certificates or key cannot be used.
+    #[error("TLS to the base chain: {0}")]
+    Tls(String),
     /// No answer.
     #[error("the base chain at {url} does not answer: {source}")]
     Transport {
@@ -216,7 +219,7 @@ impl BitcoinRpc {
         let nobody = RpcTls { ca: Some(Vec::new()), identity: None };
         let tls = if parsed.scheme() == "https" { tls } else { &nobody };
         let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.config().map_err(RpcError::Url)?)
+            .tls_backend_preconfigured(tls.config().map_err(RpcError::Tls)?)
             .timeout(CALL_TIMEOUT)
             .build()
             .map_err(|error| RpcError::Url(error.to_string()))?;

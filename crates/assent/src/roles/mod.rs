@@ -292,6 +292,8 @@ impl Process {
         }
         let metrics = Metrics::new(parts.sequencer, parts.prover.is_some());
         let tls = serve::tls_files(&self.dir.0, &self.settings)?;
+        // Read before anything else needs it: an error names the file.
+        let grpc = tls.clone().map(ServerTls::grpc).transpose()?;
         // All ports before anything is opened: a port in use changes nothing.
         let listener = match listen {
             Some(key) => Some(bind("gRPC services", self.settings.listen(key)?).await?),
@@ -371,7 +373,6 @@ impl Process {
                 self.limits()?,
                 metrics.gate.clone(),
             );
-            let grpc = tls.clone().map(ServerTls::grpc).transpose()?;
             let http =
                 tls.clone().filter(|_| metrics_listener.is_some()).map(ServerTls::http1).transpose()?;
             tokio::spawn(gate.clone().watch(grpc.iter().chain(&http).cloned().collect()));
