@@ -49,7 +49,7 @@ use thiserror::Error;
 use tonic::{Request, Status};
 
 pub use dial::{Authorized, Bearer, Credentials, Dial, InProcess};
-pub use receipt::{ReceiptError, Sequenced};
+pub use receipt::{ReceiptChecker, ReceiptError, Sequenced};
 pub use retry::describe;
 pub use stream::{STREAM_WINDOW, StreamItem, StreamResults, StreamSender};
 
@@ -175,6 +175,7 @@ pub struct Client {
     config: Arc<ClientConfig>,
     manifest: Arc<GenesisManifest>,
     chain_id: ChainId,
+    receipts: ReceiptChecker,
     sequencer: SequencerServiceClient<Authorized>,
     prover: ProverServiceClient<Authorized>,
 }
@@ -218,6 +219,7 @@ impl Client {
         }
         Ok(Self {
             config: Arc::new(config),
+            receipts: ReceiptChecker::new(&manifest),
             manifest: Arc::new(manifest),
             chain_id: found,
             sequencer,
@@ -321,7 +323,7 @@ impl Client {
         if TransactionId::of_body(&transaction.body) != id {
             return Err(ReceiptError::OtherTransaction.into());
         }
-        Ok((receipt::check(&self.manifest, id, &sequenced)?, transaction, response.sealed))
+        Ok((self.receipts.check(id, sequenced)?, transaction, response.sealed))
     }
 
     /// A consent as it stands.

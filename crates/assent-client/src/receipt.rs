@@ -1,13 +1,15 @@
 //! Checking what the sequencer promises.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use assent_core::{
-    ChainId, TransactionId,
-    batch::{Receipt, Refusal},
+    ChainId, Hash, TransactionId,
+    batch::{GroupStatement, Receipt, Refusal},
     codec::DecodeError,
     manifest::GenesisManifest,
     outcome::{OutcomeLeaf, outcome_root},
     receipt::SignedReceipt,
-    signature::SignatureError,
+    signature::{PublicKey, SignatureError},
 };
 use assent_proto::v1 as proto;
 use thiserror::Error;
@@ -53,24 +55,69 @@ pub struct Sequenced {
     pub message: proto::SequencedTransaction,
 }
 
-pub(crate) fn check(
-    manifest: &GenesisManifest,
-    id: TransactionId,
-    message: &proto::SequencedTransaction,
-) -> Result<Sequenced, ReceiptError> {
-    let signed = message.receipt.as_ref().ok_or(ReceiptError::Incomplete("a receipt"))?;
-    let signed = SignedReceipt::from_proto(signed)?;
-    let receipt = signed.open(manifest)?;
-    if receipt.entry.transaction_id != id {
-        return Err(ReceiptError::OtherTransaction);
+/// Checks the receipts of one ledger. Clones share what they remember.
+#[derive(Clone, Debug)]
+pub struct ReceiptChecker {
+    chain_id: ChainId,
+    key: PublicKey,
+    key_id: Hash,
+    /// Statement and signature of the group that was found well signed last. A group of a thousand receipts has one signature.
+    signed: Arc<Mutex<Option<(Vec<u8>, [u8; 64])>>>,
+}
+
+impl ReceiptChecker {
+    /// For the ledger with this manifest.
+    #[must_use]
+    pub fn new(manifest: &GenesisManifest) -> Self {
+        let key = manifest.sequencer_key;
+        Self { chain_id: manifest.chain_id(), key, key_id: key.key_id(), signed: Arc::default() }
     }
-    let leaves =
-        message.outcome_leaves.iter().map(|leaf| OutcomeLeaf::decode(leaf)).collect::<Result<Vec<_>, _>>()?;
-    if outcome_root(&leaves) != receipt.entry.outcome_root {
-        return Err(ReceiptError::Outcome);
+
+    /// Checks the answer to a transaction: ledger, key, path, the group's signature, that the entry is of this transaction, and
+    /// that the outcome is the entry's.
+    ///
+    /// # Errors
+    /// One [`ReceiptError`] a check.
+    pub fn check(
+        &self,
+        id: TransactionId,
+        message: proto::SequencedTransaction,
+    ) -> Result<Sequenced, ReceiptError> {
+        let signed = message.receipt.as_ref().ok_or(ReceiptError::Incomplete("a receipt"))?;
+        let signed = SignedReceipt::from_proto(signed)?;
+        let (receipt, statement) = signed.in_group(&self.chain_id, &self.key_id)?;
+        self.check_signature(&signed, &statement)?;
+        if receipt.entry.transaction_id != id {
+            return Err(ReceiptError::OtherTransaction);
+        }
+        let leaves = message
+            .outcome_leaves
+            .iter()
+            .map(|leaf| OutcomeLeaf::decode(leaf))
+            .collect::<Result<Vec<_>, _>>()?;
+        if outcome_root(&leaves) != receipt.entry.outcome_root {
+            return Err(ReceiptError::Outcome);
+        }
+        let already_sequenced = message.already_sequenced;
+        Ok(Sequenced { receipt, leaves, already_sequenced, signed, message })
     }
-    let already_sequenced = message.already_sequenced;
-    Ok(Sequenced { receipt, leaves, already_sequenced, signed, message: message.clone() })
+
+    fn check_signature(
+        &self,
+        receipt: &SignedReceipt,
+        statement: &GroupStatement,
+    ) -> Result<(), SignatureError> {
+        // What is kept is whole whenever the lock is free.
+        let kept = || self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_kept = kept().as_ref().is_some_and(|(statement, signature)| {
+            *statement == receipt.statement && *signature == receipt.signature
+        });
+        if !is_kept {
+            self.key.verify(&statement.signing_hash(), &receipt.signature)?;
+            *kept() = Some((receipt.statement.clone(), receipt.signature));
+        }
+        Ok(())
+    }
 }
 
 pub(crate) fn check_refusal(

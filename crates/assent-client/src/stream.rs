@@ -279,7 +279,7 @@ impl Client {
     ) -> Result<Submitted, ClientError> {
         match result.result.ok_or(ClientError::Incomplete("a result"))? {
             submit_result::Result::Sequenced(sequenced) => {
-                Ok(Submitted::Sequenced(Box::new(receipt::check(&self.manifest, id, &sequenced)?)))
+                Ok(Submitted::Sequenced(Box::new(self.receipts.check(id, sequenced)?)))
             }
             submit_result::Result::Refusal(refusal) => {
                 Ok(Submitted::Refused(receipt::check_refusal(&self.manifest, self.chain_id, id, &refusal)?))

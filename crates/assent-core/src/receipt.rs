@@ -5,7 +5,7 @@ use assent_proto::v1 as proto;
 use thiserror::Error;
 
 use crate::{
-    Hash,
+    ChainId, Hash,
     batch::{GroupStatement, Receipt},
     codec::{DecodeError, Decoder, Encoder},
     manifest::GenesisManifest,
@@ -82,10 +82,26 @@ impl SignedReceipt {
     /// # Errors
     /// One [`ReceiptError`] a check.
     pub fn open(&self, manifest: &GenesisManifest) -> Result<Receipt, ReceiptError> {
+        let (chain_id, key_id) = (manifest.chain_id(), manifest.sequencer_key.key_id());
+        let (receipt, statement) = self.in_group(&chain_id, &key_id)?;
+        manifest.sequencer_key.verify(&statement.signing_hash(), &self.signature)?;
+        Ok(receipt)
+    }
+
+    /// Everything that [`Self::open`] checks but the signature, which is one for the whole group: whoever checks many receipts
+    /// need not check it again where statement and signature are those of the receipt before. Gives the receipt and the
+    /// statement that is signed.
+    ///
+    /// # Errors
+    /// One [`ReceiptError`] a check.
+    pub fn in_group(
+        &self,
+        chain_id: &ChainId,
+        key_id: &Hash,
+    ) -> Result<(Receipt, GroupStatement), ReceiptError> {
         let receipt = Receipt::decode(&self.receipt)?;
         let statement = GroupStatement::decode(&self.statement)?;
-        let (chain_id, key_id) = (manifest.chain_id(), manifest.sequencer_key.key_id());
-        if receipt.chain_id != chain_id || statement.chain_id != chain_id || receipt.key_id != key_id {
+        if receipt.chain_id != *chain_id || statement.chain_id != *chain_id || receipt.key_id != *key_id {
             return Err(ReceiptError::OtherLedger);
         }
         let leaf = leaf_hash(&self.receipt);
@@ -96,8 +112,7 @@ impl SignedReceipt {
             &self.path,
             &statement.receipts_root,
         )?;
-        manifest.sequencer_key.verify(&statement.signing_hash(), &self.signature)?;
-        Ok(receipt)
+        Ok((receipt, statement))
     }
 
     /// Within another layout: long receipt, long statement, `u32` index, list of hashes, signature.

@@ -97,6 +97,8 @@ enum Command {
     /// Get proofs, execute the ledger again, find evidence
     #[command(subcommand)]
     Audit(commands::audit::AuditCommand),
+    /// Load a node and measure it; find what the machine could do at most
+    Bench(Box<commands::bench::BenchArgs>),
     /// Check a proof file offline: what it proves, what it does not, and who was trusted
     #[command(after_help = assent_verify::command::EXIT_CODES)]
     Verify(assent_verify::command::VerifyArgs),
@@ -157,6 +159,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Consent(command) => commands::consent::run(command).await,
             Command::Access(command) => commands::access::run(command).await,
             Command::Tx(command) => commands::tx::run(command).await,
+            Command::Bench(args) => commands::bench::run(*args).await,
             Command::Audit(command) => commands::audit::run(command).await,
             // Answered above: an auditor's check starts no runtime.
             Command::Verify(_) => Ok(Outcome::Done),

@@ -4,6 +4,7 @@ pub mod access;
 pub mod account;
 pub mod audit;
 pub mod batches;
+pub mod bench;
 pub mod certs;
 pub mod clients;
 pub mod config;

@@ -1,0 +1,262 @@
+//! Load and limits: what a node does under a hospital's day, and what the machine that it runs on could do at most.
+//!
+//! [`run`] loads any node over its public services: parties and acts from a seed ([`workload`]), everything signed before the
+//! measured time, at a fixed rate with latencies from the moments at which sending was meant (so that a stall counts for all
+//! who would have waited in it), or as fast as answers come. Every receipt is checked as the SDK checks it.
+//! [`limits::measure`] finds the costs that no design avoids, and the rate that follows from them.
+
+mod codec;
+pub mod drive;
+pub mod limits;
+pub mod processes;
+pub mod random;
+pub mod report;
+pub mod tiers;
+pub mod workload;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use assent_client::{Client, ClientConfig, ClientError, Dial, ReceiptChecker};
+use thiserror::Error;
+
+use crate::{
+    drive::{Counters, Mode, Run, Sample, Shape},
+    processes::Watched,
+    report::Report,
+    tiers::{Tiers, Watch},
+    workload::{Lanes, Mix, PopulationSize, Workload},
+};
+
+/// Transactions that are signed and kept in memory before the measured time: about 6 GB.
+pub const MAX_PREPARED: usize = 10_000_000;
+/// Transactions a second for which the warm-up is prepared; what it reaches decides how many the measured time gets.
+const WARM_UP_RATE: f64 = 40_000.0;
+/// How much more is prepared than the warm-up's rate would use.
+const HEADROOM: f64 = 1.3;
+/// How long the prover may take to catch up after the measured time.
+const CATCH_UP: Duration = Duration::from_secs(120);
+/// The population is set up with so many transactions under way.
+const SET_UP_CONCURRENCY: usize = 2_048;
+/// Prepared transactions expire so long after they are signed.
+const VALIDITY: Duration = Duration::from_secs(12 * 3600);
+
+/// What is to be measured.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The node.
+    pub client: ClientConfig,
+    /// Who there is.
+    pub population: PopulationSize,
+    /// What they do.
+    pub mix: Mix,
+    /// Of parties and acts.
+    pub seed: u64,
+    /// How it is sent.
+    pub shape: Shape,
+    /// Time before the measured time.
+    pub warm_up: Duration,
+    /// The measured time.
+    pub duration: Duration,
+    /// Processes to look at.
+    pub processes: Vec<Watched>,
+}
+
+/// Why there is no measurement.
+#[derive(Debug, Error)]
+pub enum BenchError {
+    /// The node.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Too many to prepare.
+    #[error(
+        "{wanted} transactions would have to be prepared, at most {MAX_PREPARED}; take a lower rate or a shorter time"
+    )]
+    TooMany {
+        /// How many.
+        wanted: usize,
+    },
+    /// Nothing was sequenced in the warm-up.
+    #[error("the node sequenced nothing in the warm-up: {0}")]
+    Nothing(String),
+    /// The population could not be set up.
+    #[error("the population could not be set up: {0}")]
+    SetUp(String),
+    /// A stage of the limits.
+    #[error("measuring the limits: {0}")]
+    Limits(String),
+}
+
+/// Where progress is told: a line that replaces the one before.
+pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+struct Bench<'a> {
+    plan: &'a Plan,
+    dial: Dial,
+    receipts: ReceiptChecker,
+    tell: Progress<'a>,
+}
+
+/// What one phase gave.
+struct Phase {
+    samples: Vec<Sample>,
+    counters: Arc<Counters>,
+    sending: Duration,
+}
+
+impl Bench<'_> {
+    /// Sends, tells how it goes, and stops sending after `time`.
+    async fn phase(
+        &self,
+        what: &str,
+        lanes: Lanes,
+        shape: Shape,
+        time: Duration,
+        begun: Instant,
+    ) -> Result<Phase, ClientError> {
+        let (over, counters) = (Arc::new(AtomicBool::new(false)), Arc::new(Counters::default()));
+        let run = Run {
+            shape,
+            dial: self.dial.clone(),
+            receipts: self.receipts.clone(),
+            begun,
+            over: over.clone(),
+            counters: counters.clone(),
+        };
+        let total = lanes.count();
+        let sending = tokio::spawn(async move { run.send(lanes).await });
+        tokio::pin!(sending);
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let (mut then, mut sent_until) = (0, None);
+        let samples = loop {
+            let left = time.saturating_sub(begun.elapsed());
+            tokio::select! {
+                done = &mut sending => match done {
+                    Ok(samples) => break samples?,
+                    Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+                },
+                () = tokio::time::sleep(left), if sent_until.is_none() => {
+                    over.store(true, Ordering::Relaxed);
+                    sent_until = Some(begun.elapsed());
+                }
+                _ = second.tick() => {
+                    let receipts = counters.receipts.load(Ordering::Relaxed);
+                    (self.tell)(&format!(
+                        "{what}: {:.0} s, {receipts} of {total} receipts, {} in the last second, {} under way, {} errors",
+                        begun.elapsed().as_secs_f64(),
+                        receipts - then,
+                        counters.under_way.load(Ordering::Relaxed),
+                        counters.all_errors(),
+                    ));
+                    then = receipts;
+                }
+            }
+        };
+        Ok(Phase { samples, counters, sending: sent_until.unwrap_or_else(|| begun.elapsed()) })
+    }
+
+    async fn set_up(&self, client: &Client, workload: &mut Workload) -> Result<Option<f64>, BenchError> {
+        if let Some(last) = workload.last_patient()
+            && let Ok(account) = client.account(last).await
+            && account.active_consents.len() >= self.plan.population.consents as usize
+        {
+            return Ok(None);
+        }
+        let shape =
+            Shape { mode: Mode::Stream, concurrency: SET_UP_CONCURRENCY, rate: None, ..self.plan.shape };
+        let lanes = workload.population(shape.connections, |done, of| {
+            (self.tell)(&format!("signing the population: {done} of {of}"));
+        });
+        let count = lanes.count();
+        let begun = Instant::now();
+        let phase = self.phase("setting up the population", lanes, shape, Duration::MAX, begun).await?;
+        let errors = phase.counters.errors.lock().map(|errors| errors.clone()).unwrap_or_default();
+        let others: Vec<String> = errors
+            .iter()
+            // An earlier run was stopped while it did the same; connections that broke were made again.
+            .filter(|(name, _)| !matches!(name.as_str(), "ACCOUNT_EXISTS" | "Unavailable" | "STOPPING"))
+            .map(|(name, count)| format!("{name} {count} times"))
+            .collect();
+        if !others.is_empty() {
+            return Err(BenchError::SetUp(others.join(", ")));
+        }
+        Ok(Some(count as f64 / begun.elapsed().as_secs_f64()))
+    }
+}
+
+/// Sets up the population where it is not there yet, warms up, and measures.
+///
+/// # Errors
+/// [`BenchError`].
+pub async fn run(plan: &Plan, tell: Progress<'_>) -> Result<Report, BenchError> {
+    let client = Client::connect(plan.client.clone()).await?;
+    let dial = Dial::new(plan.client.sequencer.clone(), plan.client.credentials.clone());
+    let prover = Dial::new(plan.client.prover.clone(), plan.client.credentials.clone());
+    let bench = Bench { plan, dial, receipts: ReceiptChecker::new(client.manifest()), tell };
+    let expires = now_ms() + u64::try_from(VALIDITY.as_millis()).unwrap_or(u64::MAX);
+    let mut workload =
+        Workload::new(client.chain_id(), plan.seed, plan.population, plan.mix, now_ms(), expires);
+    let set_up_rate = bench.set_up(&client, &mut workload).await?;
+
+    let shape = plan.shape;
+    let prepare = |workload: &mut Workload, what: &str, rate: f64, time: Duration| {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked below")]
+        let count = (rate * time.as_secs_f64()).ceil() as usize;
+        if count > MAX_PREPARED {
+            return Err(BenchError::TooMany { wanted: count });
+        }
+        Ok(workload.day(count.max(shape.connections), shape.connections, |done, of| {
+            tell(&format!("signing {what}: {done} of {of}"));
+        }))
+    };
+    let lanes = prepare(&mut workload, "the warm-up", shape.rate.unwrap_or(WARM_UP_RATE), plan.warm_up)?;
+    let begun = Instant::now();
+    let warm_up = bench.phase("warming up", lanes, shape, plan.warm_up, begun).await?;
+    let warm_up_rate = warm_up.samples.len() as f64 / begun.elapsed().as_secs_f64();
+    if warm_up.samples.is_empty() && !plan.warm_up.is_zero() {
+        let errors = warm_up.counters.errors.lock().map(|errors| format!("{errors:?}")).unwrap_or_default();
+        return Err(BenchError::Nothing(errors));
+    }
+
+    let rate = shape.rate.unwrap_or((warm_up_rate * HEADROOM).max(1_000.0));
+    let lanes = prepare(&mut workload, "the measured transactions", rate, plan.duration)?;
+    let before: Vec<_> = plan.processes.iter().map(|watched| processes::of(watched.pid)).collect();
+    let begun = Instant::now();
+    let stop = Arc::new(AtomicBool::new(false));
+    let watch = Watch::new(&bench.dial, &prover, begun).await?;
+    let watching = tokio::spawn(watch.run(stop.clone(), CATCH_UP));
+    let measured = bench.phase("measuring", lanes, shape, plan.duration, begun).await?;
+    stop.store(true, Ordering::Relaxed);
+    tell("waiting for the prover to come in step");
+    let tiers: Tiers = match watching.await {
+        Ok(tiers) => tiers,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    let used = plan.processes.iter().zip(&before).filter_map(|(watched, before)| {
+        let after = processes::of(watched.pid)?;
+        Some((watched.name.clone(), processes::between(before.as_ref()?, &after)))
+    });
+    let errors = measured.counters.errors.lock().map(|errors| errors.clone()).unwrap_or_default();
+    Ok(Report::new(report::Measured {
+        plan,
+        chain: client.chain_id(),
+        set_up_rate,
+        warm_up_rate,
+        samples: &measured.samples,
+        sending: measured.sending,
+        errors,
+        reconnects: measured.counters.reconnects.load(Ordering::Relaxed),
+        tiers: &tiers,
+        used: used.collect(),
+    }))
+}
