@@ -44,7 +44,7 @@ pub fn body(data: &[u8]) {
         signature: vec![0; 64],
     };
     for authorizations in [vec![], vec![authorization]] {
-        let signed = proto::SignedTransaction { body: data.to_vec(), authorizations };
+        let signed = proto::SignedTransaction { body: data.to_vec().into(), authorizations };
         if let Ok(transaction) = Transaction::decode(&chain, &signed) {
             let again = proto::TransactionBody::decode(data).expect("decoded before").encode_to_vec();
             assert_eq!(again, data, "accepted in a second encoding");

@@ -23,7 +23,7 @@ use assent_core::{
 use assent_merkle::{sparse::SparseTree, tiles::TileWriter};
 use assent_proto::v1::{self as proto, prover_service_server::ProverService, transaction_body::Act};
 use assent_prover::{Duty, Prover, ProverConfig};
-use assent_store::{LedgerStore, Role, SealedWrite, StoredEntry};
+use assent_store::{LedgerStore, Role, SealedWrite};
 use assent_tests::in_process::{ledger_keys, manifest};
 use assent_verify::{
     Pins,
@@ -180,7 +180,7 @@ impl Ledger {
             public_key: public(sender).to_vec(),
             signature: vec![0; 64],
         }];
-        let signed = proto::SignedTransaction { body: body.encode_to_vec(), authorizations };
+        let signed = proto::SignedTransaction { body: body.encode_to_vec().into(), authorizations };
         Transaction::decode(&self.manifest.chain_id(), &signed).unwrap()
     }
 
@@ -210,21 +210,19 @@ impl Ledger {
         let checkpoint = Checkpoint { size: self.history.size(), root: self.history.root() };
         let note = checkpoint.sign(&self.manifest.chain_id(), &self.prover);
         let signature = self.sequencer.sign(&sealed.header.hash());
-        let entries: Vec<StoredEntry> = outputs.iter().flat_map(StoredEntry::of_group).collect();
-        let records: Vec<_> = outputs.iter().map(|output| output.record.clone()).collect();
         let begun = Instant::now();
         let write = SealedWrite {
             sealed,
             signature,
             first_position,
-            entries: &entries,
-            records: &records,
+            groups: &outputs.iter().collect::<Vec<_>>(),
+            keep_records: true,
             tiles: &tiles,
             pages: Some(&pages),
             state_root: Some(record.state_root),
             checkpoint: Some((checkpoint.size, &note)),
         };
-        self.store.store_sealed(&write, true).unwrap();
+        self.store.store_sealed(&write).unwrap();
         self.spent.write += begun.elapsed();
         self.spent.entries += transactions.len() as u64;
         self.spent.keys += sealed.effects.len() as u64;
@@ -233,7 +231,11 @@ impl Ledger {
             header: sealed.header.encode(),
             signature: signature.to_vec(),
             log_records: outputs.iter().map(|output| output.record_bytes.clone()).collect(),
-            entries: entries.iter().map(|row| row.entry.encode()).collect(),
+            entries: outputs
+                .iter()
+                .flat_map(|output| &output.executed)
+                .map(|executed| executed.entry.encode())
+                .collect(),
         }
     }
 }
@@ -368,6 +370,7 @@ async fn main() {
         base: None,
         confirmations: 1,
         state_cache_mib: args.cache_mib,
+        execution_cache_mib: args.cache_mib,
         validators: Vec::new(),
     };
     let begun = Instant::now();

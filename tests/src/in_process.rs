@@ -66,6 +66,7 @@ pub fn sequencer_config(folder: &Path, manifest: &Arc<GenesisManifest>) -> Seque
         accept_time_step: false,
         base: BaseFeed::default(),
         clock: system_clock(),
+        cache_bytes: 16 * 1024 * 1024,
     }
 }
 

@@ -323,6 +323,7 @@ impl Running {
             base: None,
             confirmations: 1,
             state_cache_mib: 16,
+            execution_cache_mib: 16,
             validators: Vec::new(),
             metrics: Metrics::new(false, true).follower,
         };
@@ -525,7 +526,7 @@ impl Altered {
         let mut replayed = self.replayer.apply(&self.memory, batch).unwrap();
         let mut sealed = replayed.outputs.pop().unwrap().sealed.unwrap();
         self.memory.apply(&sealed);
-        (self.alter)(&mut sealed);
+        (self.alter)(Arc::make_mut(&mut sealed));
         self.tree.apply(&NoPages, &sealed.effects).unwrap();
         self.leaves.push(BatchRecord::new(sealed.header.hash(), self.tree.root()).leaf_hash());
     }

@@ -86,7 +86,7 @@ impl Ledger {
         change: impl FnOnce(&mut proto::TransactionBody),
     ) -> proto::SignedTransaction {
         let signed = self.client.sign(key, act).unwrap();
-        let mut body = proto::TransactionBody::decode(signed.body.as_slice()).unwrap();
+        let mut body = proto::TransactionBody::decode(signed.body.clone()).unwrap();
         change(&mut body);
         sign_body(&body, Some(key))
     }
@@ -137,11 +137,11 @@ fn every_reason_of_the_table_is_provoked() {
 async fn invalid_transactions(ledger: &Ledger, provoked: &mut Provoked) {
     let good = || ledger.client.sign(&key(1), open_account()).unwrap();
     let mut cases: Vec<(&str, proto::SignedTransaction)> = Vec::new();
-    cases.push(("BODY_TOO_LARGE", proto::SignedTransaction { body: vec![0; 65_537], ..good() }));
-    cases.push(("BODY_MALFORMED", proto::SignedTransaction { body: vec![0xff; 40], ..good() }));
+    cases.push(("BODY_TOO_LARGE", proto::SignedTransaction { body: vec![0; 65_537].into(), ..good() }));
+    cases.push(("BODY_MALFORMED", proto::SignedTransaction { body: vec![0xff; 40].into(), ..good() }));
     let mut unknown = good();
     // Field 100, which nobody knows.
-    unknown.body.extend([0xa0, 0x06, 0x01]);
+    unknown.body = [&unknown.body[..], &[0xa0, 0x06, 0x01]].concat().into();
     cases.push(("BODY_NOT_CANONICAL", unknown));
     cases.push(("WRONG_CHAIN", ledger.body(&key(1), open_account(), |body| body.chain_id[0] ^= 1)));
     cases.push(("FIELD_INVALID", ledger.body(&key(1), open_account(), |body| body.salt.truncate(3))));
@@ -163,7 +163,7 @@ async fn invalid_transactions(ledger: &Ledger, provoked: &mut Provoked) {
         provoked.error("TOO_MANY_TRANSACTIONS", Code::InvalidArgument, &status);
     }
     // More than the gate lets through: refused by its length, and nothing breaks.
-    let large = proto::SignedTransaction { body: vec![0; 5 << 20], ..good() };
+    let large = proto::SignedTransaction { body: vec![0; 5 << 20].into(), ..good() };
     let status = ledger.submit(large).await.unwrap_err();
     assert_eq!((status.code(), reason_of(&status)), (Code::OutOfRange, Some("MESSAGE_TOO_LARGE".to_owned())));
 }

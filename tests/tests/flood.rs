@@ -220,7 +220,7 @@ fn each_method_takes_messages_as_long_as_it_needs_and_no_longer() {
         let long = proto::GetAccountRequest { account_id: vec![0; 5_000] };
         let status = raw.get_account(long).await.unwrap_err();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::OutOfRange, "MESSAGE_TOO_LARGE"));
-        let body = proto::SignedTransaction { body: vec![0; 200_000], ..Default::default() };
+        let body = proto::SignedTransaction { body: vec![0; 200_000].into(), ..Default::default() };
         let status = raw.submit(proto::SubmitRequest { transaction: Some(body.clone()) }).await.unwrap_err();
         assert_eq!(reason(&status), "MESSAGE_TOO_LARGE");
         // More than all messages together may take while they arrive.

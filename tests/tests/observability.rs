@@ -320,7 +320,7 @@ async fn work(ledger: &Ledger, patient: &KeyPair, clinic: &KeyPair, marked: &mut
     forged.authorizations[0].signature[3] ^= 1;
     assert!(client.submit(&forged).await.is_err());
     let mut rubbish = forged.clone();
-    rubbish.body = b"MarkedClass7731".to_vec();
+    rubbish.body = (&b"MarkedClass7731"[..]).into();
     assert!(client.submit(&rubbish).await.is_err());
     let by_code = client.revocation_by_code(&secret).unwrap();
     assert!(matches!(client.submit(&by_code).await.unwrap(), Submitted::Sequenced(_)));

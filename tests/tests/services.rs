@@ -36,14 +36,14 @@ fn malformed_submissions_get_a_reason_and_are_not_sequenced() {
     runtime.block_on(async {
         let client = ledger.client().await;
         let good = client.sign(&key(1), open_account()).unwrap();
-        let with_body = |body: Vec<u8>| proto::SignedTransaction { body, ..good.clone() };
-        let decoded = proto::TransactionBody::decode(good.body.as_slice()).unwrap();
+        let with_body = |body: Vec<u8>| proto::SignedTransaction { body: body.into(), ..good.clone() };
+        let decoded = proto::TransactionBody::decode(good.body.clone()).unwrap();
         let changed = |change: &dyn Fn(&mut proto::TransactionBody)| {
             let mut body = decoded.clone();
             change(&mut body);
             sign_body(&body, Some(&key(1)))
         };
-        let mut other_encoding = good.body.clone();
+        let mut other_encoding = good.body.to_vec();
         other_encoding.extend([0xf8, 0x07, 0x01]);
         let mut forged = good.clone();
         forged.authorizations[0].signature[5] ^= 1;
@@ -97,7 +97,7 @@ fn submitting_is_idempotent_also_at_the_same_instant_and_after_expiry() {
         let client = ledger.client().await;
         let body = {
             let signed = client.sign(&key(1), open_account()).unwrap();
-            let mut body = proto::TransactionBody::decode(signed.body.as_slice()).unwrap();
+            let mut body = proto::TransactionBody::decode(signed.body.clone()).unwrap();
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
             body.expires_at_ms = u64::try_from(now.as_millis()).unwrap() + 1500;
             body

@@ -76,7 +76,7 @@ fn each_item_has_its_own_result_and_a_bad_one_stops_nothing() {
         let good = |n: u64| client.sign(&key(n), open_account()).unwrap();
         let mut forged = good(2);
         forged.authorizations[0].signature[5] ^= 1;
-        let cut = proto::SignedTransaction { body: good(3).body[..40].to_vec(), ..good(3) };
+        let cut = proto::SignedTransaction { body: good(3).body.slice(..40), ..good(3) };
         let refused = client.sign(&key(50), request(key(50).public().account_id())).unwrap();
         let again = good(1);
         let transactions = vec![again.clone(), forged, cut, refused, good(4), again];

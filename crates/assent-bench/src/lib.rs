@@ -7,6 +7,7 @@
 
 mod codec;
 pub mod drive;
+pub mod ledger;
 pub mod limits;
 pub mod processes;
 pub mod random;

@@ -401,7 +401,7 @@ fn sign_encoded(body: &[u8], id: TransactionId, key: &KeyPair) -> proto::SignedT
         public_key: key.public().0.to_vec(),
         signature: key.sign(&id.0).to_vec(),
     };
-    proto::SignedTransaction { body: body.to_vec(), authorizations: vec![authorization] }
+    proto::SignedTransaction { body: body.to_vec().into(), authorizations: vec![authorization] }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the sequencer and the prover sign: receipts, refusals, batch headers, batch records.
 
-use assent_merkle::{BatchTree, leaf_hash};
+use assent_merkle::{PathTree, leaf_hash, root_of_leaf_hashes};
 use thiserror::Error;
 
 use crate::{
@@ -70,6 +70,33 @@ impl Receipt {
     }
 }
 
+/// The receipts of one group, with what is signed over them and each one's path to it.
+#[derive(Clone, Debug)]
+pub struct GroupReceipts {
+    /// Layout 0x17, in order.
+    pub encoded: Vec<Vec<u8>>,
+    /// What is signed.
+    pub statement: GroupStatement,
+    tree: PathTree,
+}
+
+impl GroupReceipts {
+    /// Of the group whose log record has this position.
+    #[must_use]
+    pub fn new(chain_id: ChainId, position: u64, receipts: &[Receipt]) -> Self {
+        let encoded: Vec<Vec<u8>> = receipts.iter().map(Receipt::encode).collect();
+        let tree = PathTree::from_leaf_hashes(encoded.iter().map(|receipt| leaf_hash(receipt)).collect());
+        let count = u32::try_from(receipts.len()).unwrap_or(u32::MAX);
+        let statement = GroupStatement { chain_id, position, count, receipts_root: tree.root() };
+        Self { encoded, statement, tree }
+    }
+
+    /// From a receipt to the statement's root.
+    pub fn path(&self, index: usize) -> impl Iterator<Item = &Hash> {
+        self.tree.inclusion_path(index as u64)
+    }
+}
+
 /// What one signature covers: all receipts of one group (layout 0x18).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupStatement {
@@ -84,19 +111,6 @@ pub struct GroupStatement {
 }
 
 impl GroupStatement {
-    /// The statement over a group's receipts.
-    #[must_use]
-    pub fn over(chain_id: ChainId, position: u64, receipts: &[Receipt]) -> Self {
-        let count = u32::try_from(receipts.len()).unwrap_or(u32::MAX);
-        Self { chain_id, position, count, receipts_root: Self::tree(receipts).root() }
-    }
-
-    /// The tree over a group's receipts.
-    #[must_use]
-    pub fn tree(receipts: &[Receipt]) -> BatchTree {
-        BatchTree::from_leaves(receipts.iter().map(Receipt::encode))
-    }
-
     /// Layout 0x18.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -352,7 +366,7 @@ impl BatchHeader {
 #[must_use]
 pub fn effects_root(effects: &[(Hash, Hash)]) -> Hash {
     let leaves: Vec<Hash> = effects.iter().map(|(key, value)| effect_leaf(key, value)).collect();
-    BatchTree::from_leaf_hashes(&leaves).root()
+    root_of_leaf_hashes(&leaves)
 }
 
 /// One final (key hash, value hash) pair of a batch (layout 0x1b), as a leaf of the effects tree.

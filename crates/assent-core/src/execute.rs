@@ -1,18 +1,22 @@
 //! What each act does to state. Deterministic; a refusal comes before the first write.
 
-use assent_merkle::leaf_hash;
+use std::sync::Arc;
+
+use assent_merkle::{leaf_hash, root_of_leaf_hashes};
+use bytes::Bytes;
 
 use crate::{
     AccountId, Hash, TransactionId,
     batch::RefusalReason,
+    codec::DecodeError,
     limits,
     machine::{StateError, StateRead, View},
     manifest::LedgerLimits,
-    outcome::{AccessQuestion, Detail, Entry, Executed, OutcomeKind, OutcomeLeaf, outcome_root},
+    outcome::{AccessQuestion, Detail, Entry, Executed, OutcomeKind, OutcomeLeaf},
     policy::{self, CitedRequest, Decision, Question, Reason},
     records::{
-        AccessLogLeaf, AccountRecord, ActorAccesses, ActorLogLeaf, ConsentLogLeaf, ConsentRecord, Moment,
-        RevocationCodeRecord, SeenTransaction, StateKey, SubjectAccesses, SubjectConsents,
+        AccessLogLeaf, AccountRecord, ActorAccesses, ActorLogLeaf, Consent, ConsentLogLeaf, ConsentRecord,
+        Moment, Record, RevocationCodeRecord, SeenTransaction, StateKey, SubjectAccesses, SubjectConsents,
     },
     ruleset::{CONFIDENTIALITY_SYSTEM, PURPOSE_SYSTEM, Ruleset, SENSITIVITY_SYSTEM},
     terms::{Coding, ConsentTerms, Effect, Provision},
@@ -35,6 +39,20 @@ macro_rules! allow {
             Err(reason) => return Ok(Err(reason)),
         }
     };
+}
+
+/// A leaf with its bytes and their hash, each made once.
+struct EncodedLeaf {
+    leaf: OutcomeLeaf,
+    encoded: Bytes,
+    hash: Hash,
+}
+
+impl EncodedLeaf {
+    fn new(leaf: OutcomeLeaf) -> Self {
+        let encoded = Bytes::from(leaf.encode());
+        Self { hash: leaf_hash(&encoded), encoded, leaf }
+    }
 }
 
 /// Executes one transaction as the entry with this sequence.
@@ -62,7 +80,7 @@ pub(crate) fn execute<S: StateRead>(
             }
             let keys = transaction.authorizations.iter().map(|authorization| authorization.key).collect();
             let record = AccountRecord { kind: *kind, opened_sequence: sequence, keys };
-            context.view.write(StateKey::account(sender), &record);
+            context.view.write(StateKey::account(sender), record);
             Ok(Ok(context.act(OutcomeKind::AccountOpened, sender.0, 0)))
         }
         (Act::GrantConsent { terms, revocation_code_hash, source_hash }, Some(sender)) => {
@@ -95,20 +113,28 @@ impl<S: StateRead> Context<'_, '_, S> {
         self.transaction.id
     }
 
-    fn require_account(&self, account: AccountId) -> Refusable<()> {
+    fn require_account(&mut self, account: AccountId) -> Refusable<()> {
         Ok(match self.view.read::<AccountRecord>(StateKey::account(account))? {
             Some(_) => Ok(()),
             None => Err(RefusalReason::UnknownAccount),
         })
     }
 
+    /// A record to be changed; a new one where there is none.
+    fn taken<R>(&mut self, key: StateKey) -> Result<R, StateError>
+    where
+        R: Record + Clone + Default + Send + Sync + std::fmt::Debug + 'static,
+    {
+        Ok(self.view.read(key)?.map(Arc::unwrap_or_clone).unwrap_or_default())
+    }
+
     /// Makes the entry of these leaves and remembers the transaction.
-    fn finish(&mut self, leaves: Vec<OutcomeLeaf>, details: Vec<Detail>) -> Executed {
+    fn finish(&mut self, leaves: Vec<EncodedLeaf>, details: Vec<Detail>) -> Executed {
         let is_request = matches!(self.transaction.act, Act::RequestAccess { .. });
         let decisions = leaves
             .iter()
             .filter(|_| is_request)
-            .map(|leaf| (AccountId(leaf.object), leaf.permit_until_ms))
+            .map(|EncodedLeaf { leaf, .. }| (AccountId(leaf.object), leaf.permit_until_ms))
             .collect();
         let sender = self.transaction.sender;
         let scope = match &self.transaction.act {
@@ -121,9 +147,11 @@ impl<S: StateRead> Context<'_, '_, S> {
             time_ms: self.at.time_ms,
             transaction_id: self.id(),
             authorizations_hash: self.transaction.authorizations_hash(),
-            outcome_root: outcome_root(&leaves),
+            outcome_root: root_of_leaf_hashes(&leaves.iter().map(|leaf| leaf.hash).collect::<Vec<_>>()),
         };
-        Executed { entry, leaves, details, sender }
+        let entry_leaf_hash = entry.leaf_hash();
+        let (leaves, encoded_leaves) = leaves.into_iter().map(|leaf| (leaf.leaf, leaf.encoded)).unzip();
+        Executed { entry, entry_leaf_hash, leaves, encoded_leaves, details, sender }
     }
 
     /// An act that is no decision: one leaf.
@@ -137,7 +165,7 @@ impl<S: StateRead> Context<'_, '_, S> {
             obligations: Vec::new(),
             detail_hash: detail.hash(),
         };
-        self.finish(vec![leaf], vec![detail])
+        self.finish(vec![EncodedLeaf::new(leaf)], vec![detail])
     }
 
     fn grant(
@@ -151,7 +179,7 @@ impl<S: StateRead> Context<'_, '_, S> {
             return Ok(Err(RefusalReason::UnknownCode));
         }
         let key = StateKey::subject_consents(subject);
-        let mut consents: SubjectConsents = self.view.read(key)?.unwrap_or_default();
+        let mut consents: SubjectConsents = self.taken(key)?;
         if consents.active.len() >= limits::MAX_ACTIVE_CONSENTS {
             return Ok(Err(RefusalReason::TooManyConsents));
         }
@@ -160,7 +188,7 @@ impl<S: StateRead> Context<'_, '_, S> {
             if self.view.read::<RevocationCodeRecord>(code)?.is_some() {
                 return Ok(Err(RefusalReason::RevocationCodeTaken));
             }
-            self.view.write(code, &RevocationCodeRecord(self.id()));
+            self.view.write(code, RevocationCodeRecord(self.id()));
         }
         let record = ConsentRecord {
             subject,
@@ -171,11 +199,12 @@ impl<S: StateRead> Context<'_, '_, S> {
             terms_salt: self.transaction.salt.clone(),
             terms: terms.encode(),
         };
-        self.view.write(StateKey::consent(self.id()), &record);
+        let terms_hash = record.terms_hash();
+        self.view.write(StateKey::consent(self.id()), Consent { record, terms: terms.clone() });
         let executed = self.act(OutcomeKind::ConsentGranted, self.id().0, consents.log.size());
         let place = consents.active.partition_point(|(id, _)| *id < self.transaction.id);
-        consents.active.insert(place, (self.transaction.id, record.terms_hash()));
-        self.log_consents(key, consents, &executed.entry);
+        consents.active.insert(place, (self.transaction.id, terms_hash));
+        self.log_consents(key, consents, &executed);
         Ok(Ok(executed))
     }
 
@@ -191,37 +220,41 @@ impl<S: StateRead> Context<'_, '_, S> {
                 }
             }
         };
-        let consent: Option<ConsentRecord> = self.view.read(StateKey::consent(id))?;
+        let consent: Option<Arc<Consent>> = self.view.read(StateKey::consent(id))?;
         let by_code = matches!(by, RevokeBy::Code(_));
-        let entitled = consent.filter(|c| c.revoked.is_none() && (by_code || sender == Some(c.subject)));
-        let Some(mut consent) = entitled else {
+        let entitled = consent.filter(|consent| {
+            let record = &consent.record;
+            record.revoked.is_none() && (by_code || sender == Some(record.subject))
+        });
+        let Some(consent) = entitled else {
             return Ok(Ok(self.act(OutcomeKind::RevocationWithoutEffect, id.0, 0)));
         };
-        consent.revoked = Some(self.at);
-        self.view.write(StateKey::consent(id), &consent);
-        let key = StateKey::subject_consents(consent.subject);
-        let mut consents: SubjectConsents = self.view.read(key)?.unwrap_or_default();
+        let mut consent = Arc::unwrap_or_clone(consent);
+        consent.record.revoked = Some(self.at);
+        let key = StateKey::subject_consents(consent.record.subject);
+        self.view.write(StateKey::consent(id), consent);
+        let mut consents: SubjectConsents = self.taken(key)?;
         let executed = self.act(OutcomeKind::ConsentRevoked, id.0, consents.log.size());
         consents.active.retain(|(active, _)| *active != id);
-        self.log_consents(key, consents, &executed.entry);
+        self.log_consents(key, consents, &executed);
         Ok(Ok(executed))
     }
 
-    fn log_consents(&mut self, key: StateKey, mut consents: SubjectConsents, entry: &Entry) {
+    fn log_consents(&mut self, key: StateKey, mut consents: SubjectConsents, executed: &Executed) {
         let leaf = ConsentLogLeaf {
             at: self.at,
-            entry_leaf_hash: entry.leaf_hash(),
+            entry_leaf_hash: executed.entry_leaf_hash,
             active_digest: consents.active_digest(),
         };
         self.view.append(key, &mut consents.log, &leaf);
-        self.view.write(key, &consents);
+        self.view.write(key, consents);
     }
 
     fn request(
         &mut self,
         recipient: AccountId,
         subjects: &[AccountId],
-        scope: &AccessScope,
+        scope: &Arc<AccessScope>,
     ) -> Refusable<Executed> {
         if !self.knows_scope(scope) {
             return Ok(Err(RefusalReason::UnknownCode));
@@ -243,7 +276,7 @@ impl<S: StateRead> Context<'_, '_, S> {
         recipient: AccountId,
         request: TransactionId,
         subject: AccountId,
-        scope: &AccessScope,
+        scope: &Arc<AccessScope>,
     ) -> Refusable<Executed> {
         if !self.knows_scope(scope) {
             return Ok(Err(RefusalReason::UnknownCode));
@@ -260,7 +293,7 @@ impl<S: StateRead> Context<'_, '_, S> {
 
     /// Why a record cannot rely on the request that it cites.
     fn cited_fault(
-        &self,
+        &mut self,
         recipient: AccountId,
         request: TransactionId,
         subject: AccountId,
@@ -272,7 +305,7 @@ impl<S: StateRead> Context<'_, '_, S> {
             Some(CitedRequest {
                 time_ms: seen.at.time_ms,
                 permit_until_ms: *until,
-                scope: seen.scope.as_ref()?,
+                scope: seen.scope.as_deref()?,
             })
         });
         Ok(policy::cited_fault(cited, self.at.time_ms, self.rules.limits.max_validity_ms, read))
@@ -280,7 +313,7 @@ impl<S: StateRead> Context<'_, '_, S> {
 
     /// Decides about one subject, and says how long its consent log is.
     fn decide(
-        &self,
+        &mut self,
         recipient: AccountId,
         subject: AccountId,
         scope: &AccessScope,
@@ -293,13 +326,15 @@ impl<S: StateRead> Context<'_, '_, S> {
         };
         let mut active = Vec::with_capacity(consents.active.len());
         for (id, _) in &consents.active {
-            let key = StateKey::consent(*id);
-            let corrupt = |source| StateError::Corrupt { key: hex::encode(key.to_bytes()), source };
-            let record: ConsentRecord = self.view.read(key)?.ok_or_else(|| {
-                corrupt(crate::codec::DecodeError::invalid("consent", "active, but not in state"))
-            })?;
-            active.push((*id, ConsentTerms::decode(&record.terms).map_err(corrupt)?));
+            let consent: Arc<Consent> =
+                self.view.read(StateKey::consent(*id))?.ok_or_else(|| StateError::Corrupt {
+                    key: id.to_string(),
+                    source: DecodeError::invalid("consent", "active, but not in state"),
+                })?;
+            active.push((*id, consent));
         }
+        let active: Vec<(TransactionId, &ConsentTerms)> =
+            active.iter().map(|(id, consent)| (*id, &consent.terms)).collect();
         let question = Question { recipient, scope, time_ms: self.at.time_ms };
         Ok((policy::decide(self.rules.ruleset, &question, &active), consents.log.size()))
     }
@@ -308,12 +343,12 @@ impl<S: StateRead> Context<'_, '_, S> {
     fn decisions(
         &mut self,
         recipient: AccountId,
-        scope: &AccessScope,
+        scope: &Arc<AccessScope>,
         decided: Vec<(AccountId, OutcomeKind, Decision, u64)>,
     ) -> Refusable<Executed> {
         let (mut leaves, mut details) = (Vec::new(), Vec::new());
         let actor_key = StateKey::actor(recipient);
-        let mut actor: ActorAccesses = self.view.read(actor_key)?.unwrap_or_default();
+        let mut actor: ActorAccesses = self.taken(actor_key)?;
         for (index, (subject, kind, decision, log_size)) in decided.into_iter().enumerate() {
             let salt = self.view.detail_salt(&self.id(), u16::try_from(index).unwrap_or(u16::MAX));
             let detail = Detail::of_decision(salt, log_size, &decision);
@@ -329,18 +364,19 @@ impl<S: StateRead> Context<'_, '_, S> {
                 obligations: decision.obligations,
                 detail_hash: detail.hash(),
             };
-            let decision_leaf_hash = leaf_hash(&leaf.encode());
+            let leaf = EncodedLeaf::new(leaf);
+            let decision_leaf_hash = leaf.hash;
             let key = StateKey::subject_accesses(subject);
-            let mut accesses: SubjectAccesses = self.view.read(key)?.unwrap_or_default();
+            let mut accesses: SubjectAccesses = self.taken(key)?;
             let (at, id) = (self.at, self.id());
             let access = AccessLogLeaf { at, id, decision_leaf_hash, consent_log_size: log_size };
             self.view.append(key, &mut accesses.0, &access);
-            self.view.write(key, &accesses);
+            self.view.write(key, accesses);
             self.view.append(actor_key, &mut actor.0, &ActorLogLeaf { at, id, decision_leaf_hash });
             leaves.push(leaf);
             details.push(detail);
         }
-        self.view.write(actor_key, &actor);
+        self.view.write(actor_key, actor);
         Ok(Ok(self.finish(leaves, details)))
     }
 

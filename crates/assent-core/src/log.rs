@@ -1,5 +1,7 @@
 //! Log records: the inputs from which everything else is derived.
 
+use bytes::Bytes;
+
 use crate::{
     Hash,
     batch::BaseBlock,
@@ -19,7 +21,7 @@ const TIME_CONFIRMED: u8 = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedTransaction {
     /// As received.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// As received.
     pub authorizations: Vec<Authorization>,
 }
@@ -89,7 +91,7 @@ impl LogRecord {
                 median_time_s: d.u32("base median time")?,
             },
             transactions: d.list("transactions", limits::MAX_GROUP_TRANSACTIONS, |d| {
-                let body = d.long("body", limits::MAX_BODY_BYTES)?.to_vec();
+                let body = Bytes::copy_from_slice(d.long("body", limits::MAX_BODY_BYTES)?);
                 let authorizations = decode_authorizations(d)?;
                 Ok(LoggedTransaction { body, authorizations })
             })?,

@@ -4,14 +4,19 @@
 //! batch is sealed its changes come out whole, for the store to write at once. After a restart the store's [`Cursor`] says
 //! from which log position on records have to be applied again: recovery is the same code as normal operation.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    any::Any,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use assent_merkle::{BatchTree, CompactRange, leaf_hash};
+use assent_merkle::{CompactRange, leaf_hash, root_of_leaf_hashes};
+use quick_cache::{Weighter, unsync::Cache};
 use thiserror::Error;
 
 use crate::{
     ChainId, Hash, TransactionId,
-    batch::{BaseBlock, BatchHeader, GroupStatement, Receipt, RefusalReason, effects_root},
+    batch::{BaseBlock, BatchHeader, Receipt, RefusalReason, effects_root},
     codec::{DecodeError, Decoder, Encoder, Layout},
     execute, limits,
     log::{LogRecord, LoggedTransaction},
@@ -55,7 +60,7 @@ pub trait StateRead {
     ///
     /// # Errors
     /// [`StateError::Storage`].
-    fn seen(&self, id: &TransactionId) -> Result<Option<SeenTransaction>, StateError>;
+    fn seen(&self, id: &TransactionId) -> Result<Option<Arc<SeenTransaction>>, StateError>;
 }
 
 /// A log record that cannot follow, or does not obey the rules. From another's log this is evidence against its sequencer.
@@ -190,16 +195,14 @@ pub struct GroupOutput {
     pub executed: Vec<Executed>,
     /// One a transaction, in order.
     pub receipts: Vec<Receipt>,
-    /// What is signed over them.
-    pub statement: GroupStatement,
-    /// The state records that the group wrote.
-    pub state: BTreeMap<StateKey, StateValue>,
+    /// The state records that the group wrote, each once.
+    pub state: Vec<(StateKey, StateValue)>,
     /// The batch, where the group sealed it.
-    pub sealed: Option<SealedBatch>,
+    pub sealed: Option<Arc<SealedBatch>>,
 }
 
 /// A sealed batch, and everything that it changed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SealedBatch {
     /// The header to sign.
     pub header: BatchHeader,
@@ -211,10 +214,45 @@ pub struct SealedBatch {
     /// What it appended to the logs of subjects and recipients, in order.
     pub appends: Vec<LogAppend>,
     /// Its transactions.
-    pub seen: BTreeMap<TransactionId, SeenTransaction>,
+    pub seen: BTreeMap<TransactionId, Arc<SeenTransaction>>,
     /// Where the ledger stands now.
     pub cursor: Cursor,
 }
+
+/// A record as execution uses it: decoded, and shared with whatever else keeps it.
+trait Decoded: Any + Send + Sync + std::fmt::Debug {
+    fn encoded(&self) -> Vec<u8>;
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+impl<R: Record + Send + Sync + std::fmt::Debug + 'static> Decoded for R {
+    fn encoded(&self) -> Vec<u8> {
+        self.encode()
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+/// What the cache holds of a record, and the bytes that it takes encoded.
+type Kept = (Arc<dyn Decoded>, usize);
+
+#[derive(Clone, Debug)]
+struct Weigh;
+
+impl Weighter<StateKey, Kept> for Weigh {
+    fn weight(&self, _: &StateKey, (_, encoded): &Kept) -> u64 {
+        (KEPT_OVERHEAD + KEPT_FACTOR * encoded) as u64
+    }
+}
+
+/// Bytes of a record in the cache beside those of its content: key, pointers, counts, what the allocator adds.
+const KEPT_OVERHEAD: usize = 192;
+/// How much larger a record is decoded, in small pieces, than encoded. Measured on consents with one provision.
+const KEPT_FACTOR: usize = 2;
+/// Bytes that decoded records may take unless it is said otherwise.
+pub const DEFAULT_CACHE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// The open batch's changes.
 #[derive(Debug, Default)]
@@ -223,8 +261,8 @@ struct OpenBatch {
     leaf_hashes: Vec<Hash>,
     record_hashes: Vec<Hash>,
     appends: Vec<LogAppend>,
-    state: BTreeMap<StateKey, StateValue>,
-    seen: BTreeMap<TransactionId, SeenTransaction>,
+    state: HashMap<StateKey, StateValue>,
+    seen: HashMap<TransactionId, Arc<SeenTransaction>>,
 }
 
 /// The group that is being executed.
@@ -233,9 +271,9 @@ struct OpenGroup {
     start: GroupStart,
     transactions: Vec<LoggedTransaction>,
     executed: Vec<Executed>,
-    records: BTreeMap<StateKey, Vec<u8>>,
+    records: HashMap<StateKey, Arc<dyn Decoded>>,
     appends: Vec<LogAppend>,
-    seen: BTreeMap<TransactionId, SeenTransaction>,
+    seen: HashMap<TransactionId, Arc<SeenTransaction>>,
     bytes: u32,
 }
 
@@ -249,6 +287,16 @@ pub struct Machine {
     cursor: Cursor,
     open: OpenBatch,
     group: Option<OpenGroup>,
+    /// Records as of the last group that was ended, as far as they fit. Nobody else changes state, so what is here is newer
+    /// than, or the same as, what the store has.
+    cache: Cache<StateKey, Kept, Weigh>,
+}
+
+/// Decoded records that fit into so many bytes.
+fn cache(bytes: u64) -> Cache<StateKey, Kept, Weigh> {
+    // A rough count of records, for the first size of the cache's tables.
+    let records = usize::try_from(bytes / 1024).unwrap_or(usize::MAX);
+    Cache::with_weighter(records, bytes, Weigh)
 }
 
 impl Machine {
@@ -265,7 +313,14 @@ impl Machine {
             cursor,
             open: OpenBatch::default(),
             group: None,
+            cache: cache(DEFAULT_CACHE_BYTES),
         })
+    }
+
+    /// The same with room for so many bytes of decoded records. How many are kept changes no result.
+    #[must_use]
+    pub fn with_cache(self, bytes: u64) -> Self {
+        Self { cache: cache(bytes), ..self }
     }
 
     /// The ledger.
@@ -343,9 +398,9 @@ impl Machine {
             start,
             transactions: Vec::new(),
             executed: Vec::new(),
-            records: BTreeMap::new(),
+            records: HashMap::new(),
             appends: Vec::new(),
-            seen: BTreeMap::new(),
+            seen: HashMap::new(),
             bytes: 0,
         });
         Ok(())
@@ -364,7 +419,7 @@ impl Machine {
             return Err(StateError::NoGroup);
         };
         let sequence = self.cursor.next_sequence + group.executed.len() as u64;
-        let mut view = View { store, open: &self.open, group };
+        let mut view = View { store, open: &self.open, group, cache: &mut self.cache };
         let rules = execute::Rules { ruleset: &self.ruleset, limits: &self.manifest.limits };
         match execute::execute(&rules, &mut view, sequence, transaction)? {
             Ok(executed) => {
@@ -375,6 +430,15 @@ impl Machine {
             }
             Err(reason) => Ok(Err(reason)),
         }
+    }
+
+    /// Whether a transaction was sequenced, the open group included.
+    ///
+    /// # Errors
+    /// [`StateError`] where state cannot be read.
+    pub fn has_seen<S: StateRead>(&self, store: &S, id: &TransactionId) -> Result<bool, StateError> {
+        let in_group = self.group.as_ref().is_some_and(|group| group.seen.contains_key(id));
+        Ok(in_group || self.open.seen.contains_key(id) || store.seen(id)?.is_some())
     }
 
     /// Ends the group, and with `seal` the batch. `None` for a group without effect: no transactions, nothing to seal.
@@ -401,15 +465,15 @@ impl Machine {
             })
             .collect();
         let position = self.cursor.next_position;
-        let statement = GroupStatement::over(self.chain_id, position, &receipts);
-        let state: BTreeMap<StateKey, StateValue> = group
-            .records
-            .into_iter()
-            .map(|(key, record)| (key, StateValue { salt: value_salt(&start.seed, key), record }))
-            .collect();
+        let mut state: Vec<(StateKey, StateValue)> = Vec::with_capacity(group.records.len());
+        for (key, record) in group.records {
+            let encoded = record.encoded();
+            self.cache.insert(key, (record, encoded.len()));
+            state.push((key, StateValue { salt: value_salt(&start.seed, key), record: encoded.into() }));
+        }
         self.open.size = size;
-        self.open.leaf_hashes.extend(group.executed.iter().map(|executed| executed.entry.leaf_hash()));
-        self.open.state.extend(state.iter().map(|(key, value)| (*key, value.clone())));
+        self.open.leaf_hashes.extend(group.executed.iter().map(|executed| executed.entry_leaf_hash));
+        self.open.state.extend(state.iter().cloned());
         self.open.seen.extend(group.seen);
         self.open.appends.extend(group.appends);
         self.cursor = Cursor {
@@ -432,16 +496,8 @@ impl Machine {
         };
         let record_bytes = record.encode();
         self.open.record_hashes.push(leaf_hash(&record_bytes));
-        let sealed = seal.then(|| self.seal());
-        Some(GroupOutput {
-            record,
-            record_bytes,
-            executed: group.executed,
-            receipts,
-            statement,
-            state,
-            sealed,
-        })
+        let sealed = seal.then(|| Arc::new(self.seal()));
+        Some(GroupOutput { record, record_bytes, executed: group.executed, receipts, state, sealed })
     }
 
     fn seal(&mut self) -> SealedBatch {
@@ -456,9 +512,9 @@ impl Machine {
             number: self.cursor.next_batch,
             first_sequence: self.cursor.next_sequence - open.leaf_hashes.len() as u64,
             entry_count: open.size.entries,
-            entries_root: BatchTree::from_leaf_hashes(&open.leaf_hashes).root(),
+            entries_root: root_of_leaf_hashes(&open.leaf_hashes),
             effects_root: effects_root(&effects),
-            log_root: BatchTree::from_leaf_hashes(&open.record_hashes).root(),
+            log_root: root_of_leaf_hashes(&open.record_hashes),
             previous_hash: self.cursor.previous_hash,
             time_ms: self.cursor.time_ms,
             base_height: self.cursor.base.height,
@@ -469,10 +525,10 @@ impl Machine {
         self.cursor.previous_hash = header.hash();
         SealedBatch {
             header,
-            state: open.state,
+            state: open.state.into_iter().collect(),
             effects,
             appends: open.appends,
-            seen: open.seen,
+            seen: open.seen.into_iter().collect(),
             cursor: self.cursor.clone(),
         }
     }
@@ -551,6 +607,12 @@ pub(crate) struct View<'a, S> {
     store: &'a S,
     open: &'a OpenBatch,
     group: &'a mut OpenGroup,
+    cache: &'a mut Cache<StateKey, Kept, Weigh>,
+}
+
+/// A decoded record as what it is. A key has records of one type only, so what is kept under it is of the type that is asked for.
+fn as_type<R: Record + Send + Sync + 'static>(record: &Arc<dyn Decoded>) -> Option<Arc<R>> {
+    record.clone().into_any().downcast().ok()
 }
 
 impl<S: StateRead> View<'_, S> {
@@ -563,28 +625,36 @@ impl<S: StateRead> View<'_, S> {
         Encoder::new(Layout::Salt).fixed(&self.group.start.seed).u8(2).fixed(&id.0).u16(index).sha256()
     }
 
-    pub(crate) fn read<R: Record>(&self, key: StateKey) -> Result<Option<R>, StateError> {
-        let decode = |bytes: &[u8]| {
-            // Without the key itself: it holds an account id, which no log may hold.
-            R::decode(bytes).map(Some).map_err(|source| StateError::Corrupt {
-                key: format!("of kind {}", key.to_bytes()[0]),
-                source,
-            })
+    pub(crate) fn read<R>(&mut self, key: StateKey) -> Result<Option<Arc<R>>, StateError>
+    where
+        R: Record + Send + Sync + std::fmt::Debug + 'static,
+    {
+        if let Some(found) = self.group.records.get(&key).and_then(as_type) {
+            return Ok(Some(found));
+        }
+        if let Some(found) = self.cache.get(&key).and_then(|(record, _)| as_type(record)) {
+            return Ok(Some(found));
+        }
+        let value = match self.open.state.get(&key) {
+            Some(value) => Some(value.clone()),
+            None => self.store.value(key)?,
         };
-        if let Some(record) = self.group.records.get(&key) {
-            return decode(record);
-        }
-        if let Some(value) = self.open.state.get(&key) {
-            return decode(&value.record);
-        }
-        match self.store.value(key)? {
-            Some(value) => decode(&value.record),
-            None => Ok(None),
-        }
+        let Some(value) = value else { return Ok(None) };
+        let record = R::decode(&value.record).map_err(|source| StateError::Corrupt {
+            // Without the key itself: it holds an account id, which no log may hold.
+            key: format!("of kind {}", key.to_bytes()[0]),
+            source,
+        })?;
+        let record = Arc::new(record);
+        self.cache.insert(key, (record.clone(), value.record.len()));
+        Ok(Some(record))
     }
 
-    pub(crate) fn write<R: Record>(&mut self, key: StateKey, record: &R) {
-        self.group.records.insert(key, record.encode());
+    pub(crate) fn write<R>(&mut self, key: StateKey, record: R)
+    where
+        R: Record + Send + Sync + std::fmt::Debug + 'static,
+    {
+        self.group.records.insert(key, Arc::new(record));
     }
 
     /// Appends a leaf to a log whose record the caller then writes.
@@ -595,7 +665,7 @@ impl<S: StateRead> View<'_, S> {
         self.group.appends.push(LogAppend { log, index, leaf, completed });
     }
 
-    pub(crate) fn seen(&self, id: &TransactionId) -> Result<Option<SeenTransaction>, StateError> {
+    pub(crate) fn seen(&self, id: &TransactionId) -> Result<Option<Arc<SeenTransaction>>, StateError> {
         match self.group.seen.get(id).or_else(|| self.open.seen.get(id)) {
             Some(seen) => Ok(Some(seen.clone())),
             None => self.store.seen(id),
@@ -603,6 +673,6 @@ impl<S: StateRead> View<'_, S> {
     }
 
     pub(crate) fn remember(&mut self, id: TransactionId, seen: SeenTransaction) {
-        self.group.seen.insert(id, seen);
+        self.group.seen.insert(id, Arc::new(seen));
     }
 }

@@ -1,6 +1,9 @@
 //! What execution decided: outcome leaves, the detail behind a decision, entries.
 
-use assent_merkle::{BatchTree, leaf_hash};
+use std::sync::Arc;
+
+use assent_merkle::{leaf_hash, root_of_leaf_hashes};
+use bytes::Bytes;
 
 use crate::{
     AccountId, Hash, TransactionId,
@@ -82,7 +85,7 @@ pub struct AccessQuestion {
     /// Who asks, or read.
     pub recipient: AccountId,
     /// What for, and which data.
-    pub scope: AccessScope,
+    pub scope: Arc<AccessScope>,
 }
 
 /// One leaf of the outcome tree (layout 0x14): what the recipient sees. A denial looks the same whatever its reason. That of
@@ -139,7 +142,7 @@ impl OutcomeLeaf {
             object: d.hash("object")?,
             question: d.option("question", |d| {
                 let recipient = AccountId(d.hash("recipient")?);
-                let scope = AccessScope::decode(d)?;
+                let scope = Arc::new(AccessScope::decode(d)?);
                 if scope.classes.is_empty() {
                     return Err(DecodeError::invalid("classes", "a question has at least one"));
                 }
@@ -269,7 +272,8 @@ impl Detail {
 
 /// The root of an outcome tree: RFC 6962 over the encoded leaves.
 pub fn outcome_root<'a>(leaves: impl IntoIterator<Item = &'a OutcomeLeaf>) -> Hash {
-    BatchTree::from_leaves(leaves.into_iter().map(OutcomeLeaf::encode)).root()
+    let hashes: Vec<Hash> = leaves.into_iter().map(|leaf| leaf_hash(&leaf.encode())).collect();
+    root_of_leaf_hashes(&hashes)
 }
 
 /// A transaction after execution (layout 0x16): what a batch's tree commits to.
@@ -332,8 +336,12 @@ impl Entry {
 pub struct Executed {
     /// The entry.
     pub entry: Entry,
+    /// Leaf hash of the entry.
+    pub entry_leaf_hash: Hash,
     /// What its outcome root opens to.
     pub leaves: Vec<OutcomeLeaf>,
+    /// The same, encoded.
+    pub encoded_leaves: Vec<Bytes>,
     /// The detail of each leaf.
     pub details: Vec<Detail>,
     /// Who signed.

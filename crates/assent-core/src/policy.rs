@@ -14,6 +14,8 @@
 //! What is not understood never widens access: an unknown code in a request matches no permit, unless the provision names
 //! the very same code.
 
+use std::borrow::Borrow;
+
 use crate::{
     AccountId, TransactionId, limits,
     ruleset::{PURPOSE_SYSTEM, Ruleset},
@@ -183,10 +185,10 @@ pub struct Question<'a> {
 
 /// Decides over a subject's active consents, given in ascending order of their ids.
 #[must_use]
-pub fn decide(
+pub fn decide<T: Borrow<ConsentTerms>>(
     ruleset: &Ruleset,
     question: &Question<'_>,
-    consents: &[(TransactionId, ConsentTerms)],
+    consents: &[(TransactionId, T)],
 ) -> Decision {
     if consents.is_empty() {
         return Decision::denied(Reason::NoConsent);
@@ -198,7 +200,9 @@ pub fn decide(
     for element in elements(question) {
         let mut permitted = false;
         for ((id, terms), verdict) in consents.iter().zip(&mut verdicts) {
-            let Some((effect, path)) = answer(ruleset, &element, terms, &mut obligations) else { continue };
+            let Some((effect, path)) = answer(ruleset, &element, terms.borrow(), &mut obligations) else {
+                continue;
+            };
             let rule = Some(Decider { consent: *id, path });
             match effect {
                 Effect::Deny => {

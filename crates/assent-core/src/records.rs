@@ -3,7 +3,10 @@
 //! Every key is made by a function of [`StateKey`]. A stored value is a 32-byte salt and an encoded record; the effects
 //! tree and the state tree see only `SHA-256(0x1f …)` of the key and `SHA-256(0x20 … salt … record)`.
 
+use std::sync::Arc;
+
 use assent_merkle::{CompactRange, Hash, leaf_hash};
+use bytes::Bytes;
 
 use crate::{
     AccountId, TransactionId,
@@ -92,7 +95,7 @@ pub struct StateValue {
     /// 32 bytes derived from the secret seed of the group that wrote it last.
     pub salt: Hash,
     /// The encoded record.
-    pub record: Vec<u8>,
+    pub record: Bytes,
 }
 
 impl StateValue {
@@ -106,7 +109,7 @@ impl StateValue {
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (salt, record) = bytes.split_first_chunk::<32>()?;
-        Some(Self { salt: *salt, record: record.to_vec() })
+        Some(Self { salt: *salt, record: Bytes::copy_from_slice(record) })
     }
 
     /// The hash under which trees know it (layout 0x20).
@@ -232,6 +235,25 @@ impl Record for ConsentRecord {
         };
         d.finish()?;
         Ok(record)
+    }
+}
+
+/// A consent as decisions read it: the record, and its terms decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Consent {
+    pub(crate) record: ConsentRecord,
+    pub(crate) terms: ConsentTerms,
+}
+
+impl Record for Consent {
+    fn encode(&self) -> Vec<u8> {
+        self.record.encode()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let record = ConsentRecord::decode(bytes)?;
+        let terms = ConsentTerms::decode(&record.terms)?;
+        Ok(Self { record, terms })
     }
 }
 
@@ -497,7 +519,7 @@ pub struct SeenTransaction {
     /// For an access request: each subject with the end of its permit, 0 for a denial.
     pub decisions: Vec<(AccountId, u64)>,
     /// For an access request: what was asked for.
-    pub scope: Option<AccessScope>,
+    pub scope: Option<Arc<AccessScope>>,
 }
 
 impl Record for SeenTransaction {
@@ -507,7 +529,7 @@ impl Record for SeenTransaction {
             .u64(self.at.time_ms)
             .option(self.sender.as_ref(), |e, sender| e.fixed(&sender.0))
             .list(&self.decisions, |e, (subject, until)| e.fixed(&subject.0).u64(*until))
-            .option(self.scope.as_ref(), AccessScope::encode)
+            .option(self.scope.as_ref(), |e, scope| AccessScope::encode(e, scope))
             .finish()
     }
 
@@ -519,7 +541,7 @@ impl Record for SeenTransaction {
             decisions: d.list("decisions", limits::MAX_SUBJECTS, |d| {
                 Ok((AccountId(d.hash("subject")?), d.u64("permit until")?))
             })?,
-            scope: d.option("scope", AccessScope::decode)?,
+            scope: d.option("scope", |d| AccessScope::decode(d).map(Arc::new))?,
         };
         d.finish()?;
         Ok(seen)

@@ -3,7 +3,10 @@
 //! What is checked here depends on nothing but the bytes and the chain, so it runs in parallel and gives every program the
 //! same answer: [`Transaction::decode`] the form and the limits, [`Transaction::signature_check`] what has to verify.
 
+use std::sync::Arc;
+
 use assent_proto::v1 as proto;
+use bytes::Bytes;
 use prost::Message;
 use thiserror::Error;
 
@@ -239,7 +242,7 @@ pub enum Act {
         /// About whom.
         subjects: Vec<AccountId>,
         /// To what.
-        scope: AccessScope,
+        scope: Arc<AccessScope>,
     },
     /// States what was read.
     RecordAccess {
@@ -248,7 +251,7 @@ pub enum Act {
         /// About whom.
         subject: AccountId,
         /// What.
-        scope: AccessScope,
+        scope: Arc<AccessScope>,
     },
 }
 
@@ -267,7 +270,7 @@ pub struct Transaction {
     /// Hash of the body.
     pub id: TransactionId,
     /// The body as received.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// As received.
     pub authorizations: Vec<Authorization>,
     /// Who signs; `None` for a revocation by code.
@@ -292,7 +295,7 @@ impl Transaction {
                 found: signed.body.len(),
             });
         }
-        let body = proto::TransactionBody::decode(signed.body.as_slice())
+        let body = proto::TransactionBody::decode(&signed.body[..])
             .map_err(|error| TransactionError::Malformed(error.to_string()))?;
         let canonical = body.encode_to_vec();
         if canonical != signed.body {
@@ -456,12 +459,12 @@ fn decode_act(act: Option<proto::transaction_body::Act>) -> Result<Act, Transact
             if subjects.is_empty() {
                 return Err(TransactionError::field("request_access.subjects", "at least one, found none"));
             }
-            Act::RequestAccess { subjects, scope: decode_scope(request.scope)? }
+            Act::RequestAccess { subjects, scope: decode_scope(request.scope)?.into() }
         }
         Proto::RecordAccess(record) => Act::RecordAccess {
             request: TransactionId(TransactionError::hash("record_access.request_id", &record.request_id)?),
             subject: TransactionError::account("record_access.subject", &record.subject)?,
-            scope: decode_scope(record.scope)?,
+            scope: decode_scope(record.scope)?.into(),
         },
     })
 }
@@ -503,7 +506,7 @@ pub fn sign_body(body: &proto::TransactionBody, key: Option<&KeyPair>) -> proto:
         })
         .into_iter()
         .collect();
-    proto::SignedTransaction { body, authorizations }
+    proto::SignedTransaction { body: body.into(), authorizations }
 }
 
 /// The hash of a revocation code (layout 0x2c), as a grant carries it.

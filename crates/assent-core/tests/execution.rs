@@ -189,13 +189,14 @@ fn bodies_that_are_not_in_the_one_encoding_are_refused() {
     let transaction = ledger.transaction(PATIENT, grant(CLINIC));
     let signed = proto::SignedTransaction { body: transaction.body.clone(), authorizations: vec![] };
     let with_body = |body: Vec<u8>| {
-        Transaction::decode(&chain, &proto::SignedTransaction { body, ..signed.clone() }).unwrap_err()
+        Transaction::decode(&chain, &proto::SignedTransaction { body: body.into(), ..signed.clone() })
+            .unwrap_err()
     };
-    let mut unknown_field = transaction.body.clone();
+    let mut unknown_field = transaction.body.to_vec();
     unknown_field.extend([0xf8, 0x07, 0x01]);
     assert!(matches!(with_body(unknown_field), TransactionError::NotCanonical { .. }));
     // The same fields with the act before the others.
-    let mut body = proto::TransactionBody::decode(transaction.body.as_slice()).unwrap();
+    let mut body = proto::TransactionBody::decode(transaction.body.clone()).unwrap();
     let act = proto::TransactionBody { act: body.act.take(), ..Default::default() };
     let reordered = [act.encode_to_vec(), body.encode_to_vec()].concat();
     assert!(matches!(with_body(reordered), TransactionError::NotCanonical { .. }));
@@ -204,7 +205,7 @@ fn bodies_that_are_not_in_the_one_encoding_are_refused() {
     assert!(matches!(with_body(vec![0; limits::MAX_BODY_BYTES + 1]), TransactionError::TooLarge { .. }));
     let unsigned = Transaction::decode(&chain, &signed).unwrap_err();
     assert_eq!(unsigned, TransactionError::AuthorizationCount { expected: 1, found: 0 });
-    let body = proto::TransactionBody::decode(transaction.body.as_slice()).unwrap();
+    let body = proto::TransactionBody::decode(transaction.body.clone()).unwrap();
     let foreign = Transaction::decode(&chain, &sign_body(&body, Some(&key(CLINIC)))).unwrap_err();
     assert!(matches!(foreign, TransactionError::NotSenderKey { .. }));
     let mut forged = sign_body(&body, Some(&key(PATIENT)));
@@ -217,8 +218,7 @@ fn bodies_that_are_not_in_the_one_encoding_are_refused() {
 fn fields_outside_their_limits_are_refused_by_name() {
     let mut ledger = Ledger::new();
     let chain = ledger.manifest.chain_id();
-    let body =
-        proto::TransactionBody::decode(ledger.transaction(PATIENT, grant(CLINIC)).body.as_slice()).unwrap();
+    let body = proto::TransactionBody::decode(ledger.transaction(PATIENT, grant(CLINIC)).body).unwrap();
     let refuse = |change: &dyn Fn(&mut proto::TransactionBody), field: &str| {
         let mut body = body.clone();
         change(&mut body);

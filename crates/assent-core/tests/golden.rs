@@ -5,12 +5,12 @@
 //! for a layout that nobody has used yet, or together with a new version byte.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::PathBuf};
+use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::PathBuf, sync::Arc};
 
 use assent_core::{
     AccountId, ChainId, Hash, TransactionId,
     anchor::AnchorPayload,
-    batch::{BatchRecord, GroupStatement, Refusal, RefusalReason, effect_leaf},
+    batch::{BatchRecord, GroupReceipts, Refusal, RefusalReason, effect_leaf},
     note::{Checkpoint, verifier_key},
     outcome::{AccessQuestion, Detail, OutcomeKind, OutcomeLeaf},
     policy::{Decider, Obligation, Reason, Verdict},
@@ -122,7 +122,7 @@ fn question() -> AccessQuestion {
     let (class, label) = codes();
     AccessQuestion {
         recipient: AccountId([0x23; 32]),
-        scope: AccessScope {
+        scope: Arc::new(AccessScope {
             custodian: AccountId([0x24; 32]),
             purpose: "TREAT".into(),
             action: Action::Access,
@@ -130,7 +130,7 @@ fn question() -> AccessQuestion {
             labels: vec![label],
             data_period: Some(Period { start_ms: 5, end_ms: 6 }),
             acting_person_hash: Some([0x25; 32]),
-        },
+        }),
     }
 }
 
@@ -227,7 +227,7 @@ fn state_records_keys_values_and_log_leaves_are_pinned() {
     lines.add("record.subject_accesses", SubjectAccesses(range(3)).encode());
     lines.add("record.actor", ActorAccesses(range(4)).encode());
     lines.add("record.revocation_code", RevocationCodeRecord(id).encode());
-    let value = StateValue { salt: [0x4a; 32], record: account_record.encode() };
+    let value = StateValue { salt: [0x4a; 32], record: account_record.encode().into() };
     lines.add("state_value_hash", value.hash());
     lines.add("effect_leaf", effect_leaf(&[0x4b; 32], &[0x4c; 32]));
     let leaf = ConsentLogLeaf { at: moment(1), entry_leaf_hash: [0x4d; 32], active_digest: [0x4e; 32] };
@@ -306,8 +306,7 @@ fn ledger(run: &Run) -> Lines {
             add("entry_leaf_hash", &executed.entry.leaf_hash());
             add("receipt", &receipt.encode());
         }
-        let statement = GroupStatement::over(chain, output.record.position, &output.receipts);
-        assert_eq!(statement, output.statement);
+        let statement = GroupReceipts::new(chain, output.record.position, &output.receipts).statement;
         let mut add = |name: &str, bytes: &[u8]| lines.add(format!("group{g}.{name}"), bytes);
         add("statement", &statement.encode());
         add("statement_hash", &statement.signing_hash());

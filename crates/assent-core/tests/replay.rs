@@ -73,7 +73,7 @@ fn run(groups: &[(Vec<Step>, u32, bool)]) -> Ledger {
 }
 
 fn bytes(output: &GroupOutput) -> Vec<Vec<u8>> {
-    let mut all = vec![output.record.encode(), output.statement.encode()];
+    let mut all = vec![output.record.encode()];
     all.extend(output.executed.iter().map(|executed| executed.entry.encode()));
     all.extend(output.executed.iter().flat_map(|executed| executed.leaves.iter().map(|leaf| leaf.encode())));
     all.extend(

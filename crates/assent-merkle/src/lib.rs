@@ -20,6 +20,7 @@
 mod batch;
 mod compact;
 mod hash;
+mod layers;
 mod proof;
 mod range;
 pub mod sparse;
@@ -28,6 +29,7 @@ pub mod tiles;
 pub use batch::BatchTree;
 pub use compact::{CompactRange, CompactRangeError};
 pub use hash::{EMPTY_ROOT, Hash, leaf_hash, node_hash};
+pub use layers::{PathTree, root_of_leaf_hashes};
 pub use proof::{
     ConsistencyError, InclusionError, root_from_path, roots_from_consistency_path, verify_consistency,
     verify_inclusion,

@@ -69,7 +69,7 @@ pub(crate) fn make(shared: &Shared, id: &TransactionId, open_details: bool) -> R
     let history_path = TileProver::new(store.as_ref(), batches).inclusion_path(header.number, anchor.size)?;
     Ok(Bundle {
         manifest: config.manifest.encode(),
-        body: logged.body,
+        body: logged.body.to_vec(),
         authorizations: logged.authorizations,
         entry: row.entry.encode(),
         outcome_leaves: row.leaves.iter().map(|leaf| leaf.encode()).collect(),

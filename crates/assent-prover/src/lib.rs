@@ -73,6 +73,8 @@ pub struct ProverConfig {
     pub confirmations: u32,
     /// Memory for pages of the state tree, in MiB.
     pub state_cache_mib: u64,
+    /// Memory for decoded state records, in MiB.
+    pub execution_cache_mib: u64,
     /// Validators whose cosignatures are taken in.
     pub validators: Vec<CosignerKey>,
     /// What it does is counted here.

@@ -1,21 +1,14 @@
 //! Taking in batches, in two stages that run side by side: [`Executor`] executes a batch again and compares; [`Committer`]
 //! brings what it wrote into the state tree, appends to the history, signs the checkpoint, and stores all of it at once.
-//! While one batch is committed the next one is executed, on state that lies over what is stored ([`Pending`]).
+//! While one batch is committed the next one is executed, on state that lies over what is stored ([`Overlay`]).
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, PoisonError, RwLock},
     time::Instant,
 };
 
 use assent_core::{
-    TransactionId,
-    batch::BatchRecord,
-    machine::{StateError, StateRead},
-    manifest::GenesisManifest,
-    note::Checkpoint,
-    records::{SeenTransaction, StateKey, StateValue},
-    signature::KeyPair,
+    batch::BatchRecord, machine::StateError, manifest::GenesisManifest, note::Checkpoint, signature::KeyPair,
 };
 use assent_merkle::{
     sparse::{SparseError, SparseTree},
@@ -23,7 +16,7 @@ use assent_merkle::{
 };
 use assent_metrics::{Follower as Metrics, Stage};
 use assent_proto::v1 as proto;
-use assent_store::{LedgerStore, SealedWrite, StoreError, StoredEntry};
+use assent_store::{LedgerStore, Overlay, SealedWrite, StoreError};
 use assent_verify::replay::{Divergence, ReplayError, Replayed, Replayer, Unsigned};
 use thiserror::Error;
 
@@ -82,45 +75,17 @@ pub(crate) fn open(
         tracing::info!(keys = tree.keys(), "opened the state tree in {:.1} s", begun.elapsed().as_secs_f64());
     }
     let state = Arc::new(RwLock::new(StateVersion { tree, batches: cursor.next_batch }));
-    let pending = Arc::new(Pending { store: store.clone(), batches: RwLock::default() });
-    let replayer = Replayer::new(manifest.clone(), cursor)?;
+    let pending = Arc::new(Overlay::new(store.clone()));
+    let cache_bytes = config.execution_cache_mib * 1024 * 1024;
+    let replayer = Replayer::new(manifest.clone(), cursor)?.with_cache(cache_bytes);
     let executor = Executor { replayer, pending: pending.clone(), metrics: metrics.clone() };
     Ok((executor, Committer { key, manifest, store, history, state, pending, metrics }))
-}
-
-/// State as the next batch sees it: what executed batches wrote and is not yet stored, over what is stored.
-struct Pending {
-    store: Arc<LedgerStore>,
-    batches: RwLock<VecDeque<Arc<Replayed>>>,
-}
-
-impl Pending {
-    fn find<T>(&self, look: impl Fn(&assent_core::machine::SealedBatch) -> Option<T>) -> Option<T> {
-        let batches = self.batches.read().unwrap_or_else(PoisonError::into_inner);
-        batches.iter().rev().filter_map(|batch| batch.sealed()).find_map(look)
-    }
-}
-
-impl StateRead for Pending {
-    fn value(&self, key: StateKey) -> Result<Option<StateValue>, StateError> {
-        match self.find(|sealed| sealed.state.get(&key).cloned()) {
-            Some(value) => Ok(Some(value)),
-            None => self.store.value(key),
-        }
-    }
-
-    fn seen(&self, id: &TransactionId) -> Result<Option<SeenTransaction>, StateError> {
-        match self.find(|sealed| sealed.seen.get(id).cloned()) {
-            Some(seen) => Ok(Some(seen)),
-            None => self.store.seen(id),
-        }
-    }
 }
 
 /// The first stage.
 pub(crate) struct Executor {
     replayer: Replayer,
-    pending: Arc<Pending>,
+    pending: Arc<Overlay>,
     metrics: Arc<Metrics>,
 }
 
@@ -138,7 +103,9 @@ impl Executor {
         let begun = Instant::now();
         let replayed = Arc::new(self.replayer.apply(self.pending.as_ref(), batch)?);
         self.metrics.stages.observe(Stage::Reexecute, begun.elapsed());
-        self.pending.batches.write().unwrap_or_else(PoisonError::into_inner).push_back(replayed.clone());
+        if let Some(sealed) = replayed.outputs.last().and_then(|output| output.sealed.as_ref()) {
+            self.pending.push(sealed.clone());
+        }
         Ok(replayed)
     }
 }
@@ -151,7 +118,7 @@ pub(crate) struct Committer {
     store: Arc<LedgerStore>,
     history: TileWriter,
     state: SharedState,
-    pending: Arc<Pending>,
+    pending: Arc<Overlay>,
     metrics: Arc<Metrics>,
 }
 
@@ -165,7 +132,6 @@ impl Committer {
     /// # Errors
     /// Storage; neither stage must be used any further then.
     pub(crate) fn commit(&mut self, replayed: &Replayed) -> Result<Checkpoint, ProverError> {
-        let entries: Vec<StoredEntry> = replayed.outputs.iter().flat_map(StoredEntry::of_group).collect();
         let Some(sealed) = replayed.sealed() else {
             return Ok(Checkpoint { size: self.history.size(), root: self.history.root() });
         };
@@ -183,18 +149,18 @@ impl Committer {
             sealed,
             signature: replayed.signature,
             first_position: replayed.first_position,
-            entries: &entries,
-            records: &replayed.records,
+            groups: &replayed.outputs.iter().collect::<Vec<_>>(),
+            keep_records: true,
             tiles: &tiles,
             pages: Some(&pages),
             state_root: Some(record.state_root),
             checkpoint: note.as_deref().map(|note| (checkpoint.size, note)),
         };
-        self.store.store_sealed(&write, true)?;
+        self.store.store_sealed(&write)?;
         self.metrics.stages.observe(Stage::Checkpoint, begun.elapsed());
         state.batches = checkpoint.size;
         drop(state);
-        self.pending.batches.write().unwrap_or_else(PoisonError::into_inner).pop_front();
+        self.pending.stored();
         Ok(checkpoint)
     }
 }

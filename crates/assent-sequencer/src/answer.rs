@@ -4,31 +4,40 @@ use std::sync::Arc;
 
 use assent_core::{
     ChainId, Hash,
-    batch::{GroupStatement, Receipt},
+    batch::{GroupReceipts, Receipt},
+    log::LoggedTransaction,
+    machine::GroupOutput,
     manifest::GenesisManifest,
 };
-use assent_merkle::BatchTree;
 use assent_proto::v1 as proto;
 use assent_store::StoredEntry;
+use bytes::Bytes;
 
-/// A committed group: everything that its receipts need.
+/// A committed group: everything that its answers need.
 pub(crate) struct Group {
-    pub(crate) entries: Vec<StoredEntry>,
-    pub(crate) receipts: Vec<Receipt>,
-    pub(crate) statement: Vec<u8>,
-    pub(crate) signature: [u8; 64],
-    tree: BatchTree,
+    receipts: GroupReceipts,
+    statement: Vec<u8>,
+    signature: [u8; 64],
+    pub(crate) position: u64,
+    pub(crate) batch_number: u64,
+    /// Encoded outcome leaves of each transaction.
+    outcomes: Vec<Vec<Bytes>>,
+    /// The transactions as received; empty for a group that was read back.
+    pub(crate) transactions: Vec<LoggedTransaction>,
 }
 
 impl Group {
-    pub(crate) fn new(
-        entries: Vec<StoredEntry>,
-        receipts: Vec<Receipt>,
-        statement: &GroupStatement,
-        signature: [u8; 64],
-    ) -> Self {
-        let tree = GroupStatement::tree(&receipts);
-        Self { entries, receipts, statement: statement.encode(), signature, tree }
+    /// Of a group that has been executed.
+    pub(crate) fn new(output: &GroupOutput, receipts: GroupReceipts, signature: [u8; 64]) -> Self {
+        Self {
+            statement: receipts.statement.encode(),
+            receipts,
+            signature,
+            position: output.record.position,
+            batch_number: output.receipts.first().map_or(0, |receipt| receipt.batch_number),
+            outcomes: output.executed.iter().map(|executed| executed.encoded_leaves.clone()).collect(),
+            transactions: output.record.transactions.clone(),
+        }
     }
 
     /// A group of a stored batch: its receipts follow from its entries.
@@ -36,7 +45,7 @@ impl Group {
         manifest: &GenesisManifest,
         chain_id: ChainId,
         key_id: Hash,
-        entries: Vec<StoredEntry>,
+        entries: &[StoredEntry],
         signature: [u8; 64],
     ) -> Option<Self> {
         let receipts: Vec<Receipt> = entries
@@ -50,9 +59,20 @@ impl Group {
                 entry: row.entry.clone(),
             })
             .collect();
-        let position = entries.first()?.position;
-        let statement = GroupStatement::over(chain_id, position, &receipts);
-        Some(Self::new(entries, receipts, &statement, signature))
+        let first = entries.first()?;
+        let receipts = GroupReceipts::new(chain_id, first.position, &receipts);
+        Some(Self {
+            statement: receipts.statement.encode(),
+            receipts,
+            signature,
+            position: first.position,
+            batch_number: first.batch_number,
+            outcomes: entries
+                .iter()
+                .map(|row| row.leaves.iter().map(|leaf| leaf.encode().into()).collect())
+                .collect(),
+            transactions: Vec::new(),
+        })
     }
 }
 
@@ -66,17 +86,16 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn to_proto(&self) -> Option<proto::SequencedTransaction> {
-        let (group, row) = (&self.group, self.group.entries.get(self.index)?);
-        let path = group.tree.inclusion_path(self.index as u64)?;
+        let group = &self.group;
         Some(proto::SequencedTransaction {
             receipt: Some(proto::SignedReceipt {
-                receipt: group.receipts.get(self.index)?.encode(),
+                receipt: group.receipts.encoded.get(self.index)?.clone(),
                 group_statement: group.statement.clone(),
-                index: row.index,
-                path: path.iter().map(|hash| hash.to_vec()).collect(),
+                index: u32::try_from(self.index).unwrap_or(u32::MAX),
+                path: group.receipts.path(self.index).map(|hash| hash.to_vec()).collect(),
                 signature: group.signature.to_vec(),
             }),
-            outcome_leaves: row.leaves.iter().map(|leaf| leaf.encode()).collect(),
+            outcome_leaves: group.outcomes.get(self.index)?.iter().map(|leaf| leaf.to_vec()).collect(),
             already_sequenced: self.already_sequenced,
         })
     }

@@ -1,37 +1,45 @@
 //! The one thread that owns the state machine.
 
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
+    thread,
     time::{Duration, Instant},
 };
 
-use assent_core::outcome::OutcomeKind;
 use assent_core::{
     TransactionId,
     batch::{BaseBlock, Refusal, RefusalReason},
     limits,
-    machine::{Fault, GroupOutput, GroupStart, Machine, StateError},
-    signature::KeyPair,
+    machine::{Fault, GroupStart, Machine, StateError},
 };
-use assent_metrics::{Decision, Stage, Submission as Judged, transaction_span};
-use assent_store::{Commit, LedgerStore, Role, SealedWrite, StoreError, StoredEntry};
+use assent_metrics::{Stage, Submission as Judged};
+use assent_store::{LedgerStore, Overlay, Role, StoreError};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::{
     OpenError, SequencerConfig,
     admission::{Reply, Submission},
-    answer::{Answer, Group},
+    commit::{Committer, Executed, Pending, Stages},
     view::View,
 };
 
 /// How often the executor looks whether it is to stop or a batch is due, when nothing comes in.
 const IDLE_TICK: Duration = Duration::from_millis(20);
+
+/// Executed groups that wait while one is being synced: with more, a group waits longer than its own sync takes.
+const GROUPS_AHEAD: usize = 1;
+
+/// Sealed batches that wait while one is being stored. They are in memory, twice.
+const BATCHES_AHEAD: usize = 1;
+
+/// How often the log tells how far applying it again has come.
+const PROGRESS: Duration = Duration::from_secs(5);
 
 /// How often the log tells that no prover follows.
 const ALARM_INTERVAL: Duration = Duration::from_secs(60);
@@ -62,6 +70,9 @@ pub enum Halt {
     /// The operating system has no random bytes.
     #[error("no random bytes: {0}")]
     Random(getrandom::Error),
+    /// The operating system refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
     /// A rule that the sequencer itself must obey.
     #[error(transparent)]
     Fault(Fault),
@@ -70,72 +81,79 @@ pub enum Halt {
 pub(crate) struct Executor {
     config: SequencerConfig,
     machine: Machine,
-    store: Arc<LedgerStore>,
+    state: Arc<Overlay>,
     view: Arc<View>,
+    stages: Stages,
+    committer: Committer,
     epoch: u64,
-    /// Entries of the open batch.
-    entries: Vec<StoredEntry>,
-    /// Position of the open batch's first log record.
-    first_position: u64,
     /// Did not fit into the batch that was open; opens the next one.
     carried: Option<Submission>,
     time_step_accepted: bool,
 }
 
-/// What a submission of the open group waits for.
-enum Pending {
-    /// The entry with this index in the group.
-    Entry(usize, bool),
-    /// An answer that is known already.
-    Known(Reply),
-}
-
 impl Executor {
-    /// Opens the database and applies the log records of the open batch again.
+    /// Opens the database and applies the log records again that are not stored as batches.
     pub(crate) fn open(config: &SequencerConfig) -> Result<Self, OpenError> {
         let manifest = config.manifest.clone();
         let store = Arc::new(LedgerStore::open(&config.path, Role::Sequencer, &manifest.chain_id())?);
         let cursor = store.cursor(&manifest)?;
         let epoch = store.begin_epoch()?;
-        let mut executor = Self {
-            machine: Machine::new(manifest.clone(), cursor.clone())?,
-            view: Arc::new(View::new(
-                manifest,
-                store.clone(),
-                cursor.clone(),
-                config.retention,
-                epoch,
-                config.metrics.clone(),
-            )?),
+        let mut machine = Machine::new(manifest.clone(), cursor.clone())?.with_cache(config.cache_bytes);
+        let view = Arc::new(View::new(
+            manifest,
+            store.clone(),
+            cursor.clone(),
+            config.retention,
             epoch,
-            entries: Vec::new(),
-            first_position: cursor.next_position,
+            config.metrics.clone(),
+        )?);
+        let state = Arc::new(Overlay::new(store.clone()));
+        let stages = Stages {
+            chain_id: machine.chain_id(),
+            key: config.key.clone(),
+            epoch,
+            store: store.clone(),
+            overlay: state.clone(),
+            view: view.clone(),
+            metrics: config.metrics.clone(),
+        };
+        let mut committer = Committer::new(stages.clone(), cursor.next_position);
+        let end = store.log_end()?;
+        let mut told = Instant::now();
+        for position in cursor.next_position..end {
+            if told.elapsed() >= PROGRESS {
+                told = Instant::now();
+                tracing::info!("applying the log again: record {position} of {end}");
+            }
+            let replay = |source| OpenError::Replay { position, source };
+            let record = store.record(position)?;
+            let transactions = machine.decode_record(&record).map_err(replay)?;
+            let output = machine.apply_record(state.as_ref(), &record, &transactions).map_err(replay)?;
+            let signature = store.group_signature(position)?;
+            if let Some(sealed) = &output.sealed {
+                state.push(sealed.clone());
+            }
+            committer.recover(output, signature, machine.cursor())?;
+        }
+        let now = machine.cursor();
+        tracing::info!(
+            epoch,
+            sequence = now.next_sequence,
+            batch = now.next_batch,
+            replayed = end - cursor.next_position.min(end),
+            "sequencer opened"
+        );
+        Ok(Self {
+            machine,
+            state,
+            view,
+            stages,
+            committer,
+            epoch,
             carried: None,
             time_step_accepted: config.accept_time_step,
             config: config.clone(),
-            store,
-        };
-        let end = executor.store.log_end()?;
-        for position in cursor.next_position..end {
-            let replay = |source| OpenError::Replay { position, source };
-            let record = executor.store.record(position)?;
-            let transactions = executor.machine.decode_record(&record).map_err(replay)?;
-            let output = executor
-                .machine
-                .apply_record(executor.store.as_ref(), &record, &transactions)
-                .map_err(replay)?;
-            let signature = executor.store.group_signature(position)?;
-            executor.publish(output, signature)?;
-        }
-        let cursor = executor.machine.cursor();
-        tracing::info!(
-            epoch,
-            sequence = cursor.next_sequence,
-            batch = cursor.next_batch,
-            replayed = end - executor.first_position.min(end),
-            "sequencer opened"
-        );
-        Ok(executor)
+        })
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
@@ -143,7 +161,45 @@ impl Executor {
     }
 
     /// Runs until it is told to stop, or must not go on.
-    pub(crate) fn run(mut self, queue: &Receiver<Submission>, stop: &AtomicBool) -> Result<(), Halt> {
+    pub(crate) fn run(self, queue: &Receiver<Submission>, stop: &AtomicBool) -> Result<(), Halt> {
+        let Self { config, machine, state, view, stages, committer, epoch, carried, time_step_accepted } =
+            self;
+        thread::scope(|scope| {
+            let (to_commit, executed) = sync_channel(GROUPS_AHEAD);
+            let (to_store, sealed) = sync_channel(BATCHES_AHEAD);
+            let named = |name: &str| thread::Builder::new().name(name.into());
+            let storing = named("store").spawn_scoped(scope, move || stages.store_all(&sealed))?;
+            let committing =
+                named("commit").spawn_scoped(scope, move || committer.run(&executed, &to_store))?;
+            let mut executing =
+                Executing { config, machine, state, view, epoch, carried, time_step_accepted, to_commit };
+            let result = executing.run(queue, stop);
+            // The stages end when nothing more can come.
+            drop(executing);
+            for stage in [committing, storing] {
+                // The first one that fails makes the others end, and its reason counts.
+                let ended = stage.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                ended.inspect_err(|halt| tracing::error!(%halt, "sequencer halted"))?;
+            }
+            result.inspect_err(|halt| tracing::error!(%halt, "sequencer halted"))
+        })
+    }
+}
+
+/// The executor while it runs.
+struct Executing {
+    config: SequencerConfig,
+    machine: Machine,
+    state: Arc<Overlay>,
+    view: Arc<View>,
+    epoch: u64,
+    carried: Option<Submission>,
+    time_step_accepted: bool,
+    to_commit: SyncSender<Executed>,
+}
+
+impl Executing {
+    fn run(&mut self, queue: &Receiver<Submission>, stop: &AtomicBool) -> Result<(), Halt> {
         let mut last_alarm: Option<Instant> = None;
         loop {
             if last_alarm.is_none_or(|at| at.elapsed() >= ALARM_INTERVAL) {
@@ -163,13 +219,13 @@ impl Executor {
             if stop.load(Ordering::Acquire) {
                 return Ok(());
             }
-            let result = match first {
-                Some(first) => self.group(first, queue),
-                None => self.seal_if_due(),
+            let goes_on = match first {
+                Some(first) => self.group(first, queue)?,
+                None => self.seal_if_due()?,
             };
-            if let Err(halt) = result {
-                tracing::error!(%halt, "sequencer halted");
-                return Err(halt);
+            if !goes_on {
+                // A stage has ended, and says why.
+                return Ok(());
             }
         }
     }
@@ -204,33 +260,33 @@ impl Executor {
         feed.iter().rev().find(citable).copied().unwrap_or(cited)
     }
 
-    fn seal_if_due(&mut self) -> Result<(), Halt> {
+    fn seal_if_due(&mut self) -> Result<bool, Halt> {
         let open = self.machine.open_size();
         let now = (self.config.clock)();
         if !self.config.seal.is_due(&open, now) {
-            return Ok(());
+            return Ok(true);
         }
         let start = self.start()?;
         match self.machine.begin_group(start) {
-            Ok(()) => self.commit(Vec::new(), true),
+            Ok(()) => Ok(self.hand_on(Vec::new(), true)),
             // The batch is sealed when time is confirmed.
-            Err(Fault::TimeStep { .. }) => Ok(()),
+            Err(Fault::TimeStep { .. }) => Ok(true),
             Err(fault) => Err(Halt::Fault(fault)),
         }
     }
 
-    fn group(&mut self, first: Submission, queue: &Receiver<Submission>) -> Result<(), Halt> {
+    fn group(&mut self, first: Submission, queue: &Receiver<Submission>) -> Result<bool, Halt> {
         let start = self.start()?;
         if let Err(fault) = self.machine.begin_group(start) {
             let Fault::TimeStep { .. } = fault else { return Err(Halt::Fault(fault)) };
             let message = format!("{fault}; the operator can confirm it with --accept-time-step");
             tracing::error!("{message}");
             let _ = first.reply.send(Reply::TimeStep(message));
-            return Ok(());
+            return Ok(true);
         }
         let begun = Instant::now();
         let mut waiting = Vec::new();
-        let mut in_group = BTreeMap::new();
+        let mut in_group = HashMap::new();
         let mut next = Some(first);
         while let Some(submission) = next {
             let size = self.machine.open_size();
@@ -249,17 +305,17 @@ impl Executor {
         self.config.metrics.group.observe(waiting.len() as f64);
         let now = (self.config.clock)();
         let seal = self.carried.is_some() || self.config.seal.is_due(&self.machine.open_size(), now);
-        self.commit(waiting, seal)
+        Ok(self.hand_on(waiting, seal))
     }
 
     fn execute(
         &mut self,
         submission: &Submission,
-        in_group: &mut BTreeMap<TransactionId, usize>,
+        in_group: &mut HashMap<TransactionId, usize>,
     ) -> Result<Pending, Halt> {
         let id = submission.transaction.id;
         let metrics = &self.config.metrics;
-        let reason = match self.machine.execute(self.store.as_ref(), &submission.transaction)? {
+        let reason = match self.machine.execute(self.state.as_ref(), &submission.transaction)? {
             Ok(()) => {
                 let index = in_group.len();
                 in_group.insert(id, index);
@@ -275,7 +331,8 @@ impl Executor {
         // Look-up comes before the expiry check: what was sequenced once gets its receipt for ever.
         let may_be_known =
             matches!(reason, RefusalReason::Duplicate | RefusalReason::Expired | RefusalReason::ExpiryTooFar);
-        if may_be_known && self.view.contains(&id)? {
+        if may_be_known && self.machine.has_seen(self.state.as_ref(), &id)? {
+            // In a group before this one: that is on disk, and can be looked up, by the time that this group is answered.
             metrics.judged(Judged::Duplicate);
             return Ok(Pending::Known(Reply::Sequenced));
         }
@@ -293,122 +350,16 @@ impl Executor {
         Ok(Pending::Known(Reply::Refusal { refusal: refusal.encode(), signature, reason }))
     }
 
-    /// Commits the open group, publishes it, answers. In this order: a crash between any two of them loses nothing that
-    /// anyone was told.
-    fn commit(&mut self, waiting: Vec<(oneshot::Sender<Reply>, Pending)>, seal: bool) -> Result<(), Halt> {
-        let group = match self.machine.end_group(seal) {
-            None => None,
-            Some(output) => {
-                let signature = self.config.key.sign(&output.statement.signing_hash());
-                let begun = Instant::now();
-                let committed =
-                    self.store.commit(self.epoch, output.record.position, &output.record_bytes, &signature);
-                self.config.metrics.stages.observe(Stage::Sync, begun.elapsed());
-                match committed {
-                    // The operator's word is used up by the group that was committed with it, not by one that came to nothing.
-                    Commit::Committed => self.time_step_accepted &= !output.record.time_confirmed,
-                    Commit::Fenced { epoch, position } => return Err(Halt::Fenced { epoch, position }),
-                    Commit::Unknown(error) => return Err(Halt::CommitUnknown(error)),
-                }
-                let group = self.publish(output, signature)?;
-                self.count(&group);
-                Some(group)
+    /// Ends the group and hands it on to be committed. False where nobody takes it any more.
+    fn hand_on(&mut self, waiting: Vec<(oneshot::Sender<Reply>, Pending)>, seal: bool) -> bool {
+        let output = self.machine.end_group(seal);
+        if let Some(output) = &output {
+            // The operator's word is used up by the group that is committed with it, not by one that came to nothing.
+            self.time_step_accepted &= !output.record.time_confirmed;
+            if let Some(sealed) = &output.sealed {
+                self.state.push(sealed.clone());
             }
-        };
-        for (reply, pending) in waiting {
-            let message = match (pending, &group) {
-                (Pending::Known(known), _) => known,
-                (Pending::Entry(index, already_sequenced), Some(group)) => {
-                    Reply::Answer(Answer { group: group.clone(), index, already_sequenced })
-                }
-                // An entry makes a group, so this cannot be; dropping the sender reads as "try again".
-                (Pending::Entry(..), None) => continue,
-            };
-            // The client may have gone away.
-            let _ = reply.send(message);
         }
-        Ok(())
+        self.to_commit.send(Executed { output, cursor: self.machine.cursor().clone(), waiting }).is_ok()
     }
-
-    /// Counts what a durable group holds, and lets whoever follows one of its transactions know.
-    fn count(&self, group: &Group) {
-        let metrics = &self.config.metrics;
-        for row in &group.entries {
-            let mut act = "request_access";
-            for leaf in &row.leaves {
-                match leaf.kind {
-                    OutcomeKind::AccountOpened => act = "open_account",
-                    OutcomeKind::ConsentGranted => act = "grant_consent",
-                    OutcomeKind::ConsentRevoked | OutcomeKind::RevocationWithoutEffect => {
-                        act = "revoke_consent";
-                    }
-                    OutcomeKind::AccessPermitted => metrics.decided(Decision::Permitted),
-                    OutcomeKind::AccessDenied => metrics.decided(Decision::Denied),
-                    OutcomeKind::AccessCovered => {
-                        act = "record_access";
-                        metrics.decided(Decision::Covered);
-                    }
-                    OutcomeKind::AccessUncovered => {
-                        act = "record_access";
-                        metrics.decided(Decision::Uncovered);
-                    }
-                }
-            }
-            metrics.act(act);
-            let span = transaction_span(&row.entry.transaction_id);
-            if !span.is_disabled() {
-                let (sequence, batch) = (row.entry.sequence, row.batch_number);
-                span.in_scope(|| tracing::debug!(sequence, batch, "SEQUENCED"));
-            }
-        }
-    }
-
-    /// Makes a committed group visible, and stores the batch where it was sealed.
-    fn publish(&mut self, output: GroupOutput, signature: [u8; 64]) -> Result<Arc<Group>, StoreError> {
-        let rows = StoredEntry::of_group(&output);
-        self.entries.extend(rows.iter().cloned());
-        let group = Arc::new(Group::new(rows, output.receipts.clone(), &output.statement, signature));
-        let mut cursor = self.machine.cursor().clone();
-        if let Some(sealed) = &output.sealed {
-            // Sealed for readers once it is stored.
-            cursor.next_batch = sealed.header.number;
-        }
-        self.view.publish(&output, &group, &cursor);
-        if let Some(sealed) = &output.sealed {
-            let write = SealedWrite {
-                sealed,
-                signature: sign_header(&self.config.key, sealed),
-                first_position: self.first_position,
-                entries: &self.entries,
-                records: &[],
-                tiles: &[],
-                pages: None,
-                state_root: None,
-                checkpoint: None,
-            };
-            let begun = Instant::now();
-            self.store.store_sealed(&write, false)?;
-            self.config.metrics.stages.observe(Stage::Seal, begun.elapsed());
-            for row in &self.entries {
-                let span = transaction_span(&row.entry.transaction_id);
-                if span.is_disabled() {
-                    break;
-                }
-                span.in_scope(|| tracing::debug!(batch = row.batch_number, "SEALED"));
-            }
-            self.view.sealed(&sealed.header, &sealed.cursor);
-            self.entries.clear();
-            self.first_position = sealed.cursor.next_position;
-            tracing::debug!(
-                batch = sealed.header.number,
-                entries = sealed.header.entry_count,
-                "batch sealed"
-            );
-        }
-        Ok(group)
-    }
-}
-
-fn sign_header(key: &KeyPair, sealed: &assent_core::machine::SealedBatch) -> [u8; 64] {
-    key.sign(&sealed.header.hash())
 }

@@ -3,16 +3,19 @@
 //! # The way of a submission
 //! 1. The service ([`service`]) takes a place in the bounded queue, or answers `RESOURCE_EXHAUSTED`, and decodes.
 //! 2. Worker threads (`admission.rs`) check signatures in batches, off the async threads.
-//! 3. One executor thread owns the state machine. It drains what is admitted, executes it, commits one synced group, and
-//!    only then publishes the group and answers.
+//! 3. One executor thread owns the state machine. It drains what is admitted and executes it as one group.
+//! 4. A second thread commits the group with one synced write, and only then publishes it and answers, while the executor is at
+//!    the next group; a third stores sealed batches (`commit.rs`).
 //!
 //! # What happens on a crash
 //! Before the commit returns, nothing of a group is visible to anyone: clients get no answer and submit again. After it, the
-//! log record is on disk, and opening derives the same entries and receipts from it. A batch is stored when it is sealed;
-//! if we crash before that, opening applies its log records again, with the same code.
+//! log record is on disk, and opening derives the same entries and receipts from it. A sealed batch is stored beside the log,
+//! and reaches the disk some time later; after a crash, opening applies the log records again from the last batch that did,
+//! with the same code.
 
 mod admission;
 mod answer;
+mod commit;
 mod executor;
 mod proven;
 pub mod service;
@@ -102,6 +105,8 @@ pub struct SequencerConfig {
     pub base: BaseFeed,
     /// Clock.
     pub clock: Clock,
+    /// Bytes of decoded state records that are kept in memory.
+    pub cache_bytes: u64,
 }
 
 /// Why a sequencer cannot start.

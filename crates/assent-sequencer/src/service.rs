@@ -194,17 +194,16 @@ impl SequencerService for SequencerApi {
             .blocking(move |api| {
                 let missing = || not_found("TRANSACTION_NOT_FOUND", "transaction");
                 let answer = api.view.find(&id).map_err(internal)?.ok_or_else(missing)?;
-                let logged = api.view.logged(&id, &answer).map_err(internal)?;
+                let logged = api.view.logged(&answer).map_err(internal)?;
                 // Somebody else's looks as if it were not there.
                 if let Scope::Own(account) = scope {
                     let chain = api.manifest.chain_id();
                     logged.as_ref().filter(|logged| is_own(account, &chain, logged)).ok_or_else(missing)?;
                 }
-                let batch = answer.group.receipts.get(answer.index).map_or(u64::MAX, |r| r.batch_number);
                 Ok(proto::GetTransactionResponse {
                     sequenced: answer.to_proto(),
                     transaction: logged.map(|logged| logged.to_proto()),
-                    sealed: batch < api.view.cursor().next_batch,
+                    sealed: answer.group.batch_number < api.view.cursor().next_batch,
                 })
             })
             .await?;

@@ -1,7 +1,8 @@
-//! What is durable, for everyone but the executor: the store, and over it the open batch's committed groups.
+//! What is durable, for everyone but the executor: the store, and over it the committed groups of batches that are not stored
+//! yet.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
@@ -23,11 +24,27 @@ use crate::{
     proven::{Proven, Retention},
 };
 
-/// The open batch: groups that are on disk but not stored as a batch yet.
+/// A batch that is not stored yet: its groups are on disk, as log records.
+#[derive(Default)]
+struct Batch {
+    transactions: HashMap<TransactionId, (Arc<Group>, usize)>,
+    state: HashMap<StateKey, StateValue>,
+}
+
+/// The batches that are not stored yet, the open one last, and where the ledger stands: sealed means stored here.
 struct Open {
-    transactions: BTreeMap<TransactionId, (Answer, LoggedTransaction)>,
-    state: BTreeMap<StateKey, StateValue>,
+    batches: VecDeque<Batch>,
     cursor: Cursor,
+}
+
+impl Open {
+    fn find<T>(&self, look: impl Fn(&Batch) -> Option<T>) -> Option<T> {
+        self.batches.iter().rev().find_map(look)
+    }
+
+    fn entries(&self) -> usize {
+        self.batches.back().map_or(0, |batch| batch.transactions.len())
+    }
 }
 
 /// Durable positions only. The lock is held for map look-ups and for publishing, never over a disk access.
@@ -84,7 +101,7 @@ impl View {
             chain_id: manifest.chain_id(),
             key_id: manifest.sequencer_key.key_id(),
             sealed: watch::Sender::new(cursor.next_batch),
-            open: RwLock::new(Open { transactions: BTreeMap::new(), state: BTreeMap::new(), cursor }),
+            open: RwLock::new(Open { batches: VecDeque::from([Batch::default()]), cursor }),
             manifest,
             store,
         })
@@ -95,35 +112,43 @@ impl View {
         self.open.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a committed group visible.
+    /// Makes a committed group visible; `cursor` is where the ledger stands after it.
     pub(crate) fn publish(&self, output: &GroupOutput, group: &Arc<Group>, cursor: &Cursor) {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        for (index, (row, logged)) in group.entries.iter().zip(&output.record.transactions).enumerate() {
-            let answer = Answer { group: group.clone(), index, already_sequenced: true };
-            open.transactions.insert(row.entry.transaction_id, (answer, logged.clone()));
+        let stored = open.cursor.next_batch;
+        if let Some(batch) = open.batches.back_mut() {
+            for (index, executed) in output.executed.iter().enumerate() {
+                batch.transactions.insert(executed.entry.transaction_id, (group.clone(), index));
+            }
+            batch.state.extend(output.state.iter().cloned());
         }
-        open.state.extend(output.state.iter().map(|(key, value)| (*key, value.clone())));
-        open.cursor = cursor.clone();
+        let entries = open.entries();
+        if output.sealed.is_some() {
+            open.batches.push_back(Batch::default());
+        }
+        open.cursor = Cursor { next_batch: stored, ..cursor.clone() };
         self.pace.note(cursor.next_sequence);
         self.metrics.entries.set(signed(cursor.next_sequence));
-        self.metrics.open_entries.set(signed(open.transactions.len() as u64));
+        self.metrics.open_entries.set(signed(entries as u64));
     }
 
-    /// The batch is in the store now: the open maps start again.
+    /// The oldest batch that was not stored is in the store now.
     pub(crate) fn sealed(&self, header: &BatchHeader, cursor: &Cursor) {
+        let stored;
         {
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-            open.transactions.clear();
-            open.state.clear();
-            open.cursor = cursor.clone();
+            stored = open.batches.pop_front();
+            open.cursor.next_batch = cursor.next_batch;
         }
+        // Thousands of rows are let go of without the lock.
+        drop(stored);
         self.proven.sealed(header);
         {
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
             recent.push_front(summary(header));
             recent.truncate(RECENT_BATCHES);
         }
-        self.metrics.open_entries.set(0);
+        self.metrics.open_entries.set(signed(self.open().entries() as u64));
         self.metrics.sealed_batches.set(signed(cursor.next_batch));
         self.tell_proven();
         self.sealed.send_replace(cursor.next_batch);
@@ -154,22 +179,18 @@ impl View {
         self.open().cursor.clone()
     }
 
-    /// Whether a transaction was sequenced: cheap, for the executor.
-    pub(crate) fn contains(&self, id: &TransactionId) -> Result<bool, StoreError> {
-        Ok(self.open().transactions.contains_key(id) || self.store.transaction(id)?.is_some())
-    }
-
-    /// The answer to a transaction that was sequenced, and the transaction itself where it is asked for.
+    /// The answer to a transaction that was sequenced.
     pub(crate) fn find(&self, id: &TransactionId) -> Result<Option<Answer>, StoreError> {
-        if let Some((answer, _)) = self.open().transactions.get(id) {
-            return Ok(Some(answer.clone()));
+        let open = self.open().find(|batch| batch.transactions.get(id).cloned());
+        if let Some((group, index)) = open {
+            return Ok(Some(Answer { group, index, already_sequenced: true }));
         }
         let Some(seen) = self.store.transaction(id)? else { return Ok(None) };
         let Some(row) = self.store.entry(seen.at.sequence)? else { return Ok(None) };
         let first = row.entry.sequence - u64::from(row.index);
         let entries = self.store.entries_while(first, |other| other.position == row.position)?;
         let signature = self.store.group_signature(row.position)?;
-        let group = Group::of_stored(&self.manifest, self.chain_id, self.key_id, entries, signature);
+        let group = Group::of_stored(&self.manifest, self.chain_id, self.key_id, &entries, signature);
         Ok(group.map(|group| Answer {
             group: Arc::new(group),
             index: row.index as usize,
@@ -178,25 +199,20 @@ impl View {
     }
 
     /// The transaction as it was received.
-    pub(crate) fn logged(
-        &self,
-        id: &TransactionId,
-        answer: &Answer,
-    ) -> Result<Option<LoggedTransaction>, StoreError> {
-        if let Some((_, logged)) = self.open().transactions.get(id) {
+    pub(crate) fn logged(&self, answer: &Answer) -> Result<Option<LoggedTransaction>, StoreError> {
+        if let Some(logged) = answer.group.transactions.get(answer.index) {
             return Ok(Some(logged.clone()));
         }
-        let Some(row) = answer.group.entries.get(answer.index) else { return Ok(None) };
-        let record = self.store.record(row.position)?;
+        let record = self.store.record(answer.group.position)?;
         Ok(record.transactions.into_iter().nth(answer.index))
     }
 
     /// A state record as of the newest durable position.
     pub(crate) fn value(&self, key: StateKey) -> Result<Option<StateValue>, StateError> {
-        if let Some(value) = self.open().state.get(&key) {
-            return Ok(Some(value.clone()));
+        match self.open().find(|batch| batch.state.get(&key).cloned()) {
+            Some(value) => Ok(Some(value)),
+            None => self.store.value(key),
         }
-        self.store.value(key)
     }
 }
 

@@ -4,20 +4,27 @@ use std::path::{Path, PathBuf};
 
 use assent_core::{ChainId, codec::DecodeError};
 use rocksdb::{
-    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode,
-    DBWithThreadMode, Direction, IteratorMode, MultiThreaded, Options, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode,
+    DBWithThreadMode, Direction, IteratorMode, Options, SingleThreaded, WriteBatch, WriteOptions,
 };
 use thiserror::Error;
 
-use std::sync::Arc;
-
 /// The schema that this program writes.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 
 /// Blocks that all families keep in memory together.
 const BLOCK_CACHE_BYTES: usize = 256 * 1024 * 1024;
 /// Bits of the filters that say which files cannot hold a key: one look-up in a hundred is made in vain.
 const BLOOM_BITS_A_KEY: f64 = 10.0;
+/// The same for a memtable, as a share of its bytes: ten bits for each key with a row of some 100 bytes.
+const MEMTABLE_BLOOM_RATIO: f64 = 0.015;
+/// Bytes of a family in memory before they become a file. Where a database has no log of its own, so many have to be derived
+/// again after a crash.
+const WRITE_BUFFER_BYTES: usize = 64 * 1024 * 1024;
+/// Levels whose files are not compressed: they are rewritten soon. The others are, by a third.
+const UNCOMPRESSED_LEVELS: usize = 2;
+/// Levels that RocksDB has.
+const LEVELS: usize = 7;
 
 /// Whose database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +38,7 @@ pub enum Role {
 }
 
 impl Role {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sequencer => "sequencer",
             Self::Prover => "prover",
@@ -105,6 +112,9 @@ pub enum StoreError {
         /// Key in hexadecimal.
         key: String,
     },
+    /// A folder for databases cannot be made.
+    #[error("cannot make the folder {}: {}", .0.display(), .1)]
+    Folder(PathBuf, #[source] std::io::Error),
     /// RocksDB failed.
     #[error("the database failed: {0}")]
     Rocks(#[from] rocksdb::Error),
@@ -128,10 +138,15 @@ pub(crate) enum Family {
 }
 
 impl Family {
-    const ALL: [Self; 12] = [
+    /// Those of a sequencer's log, which is a database of its own: its syncs wait for nothing else.
+    pub(crate) const OF_LOG: &'static [Self] = &[Self::Meta, Self::Log, Self::Groups];
+    /// Those that a sequencer derives from its log.
+    pub(crate) const DERIVED: &'static [Self] =
+        &[Self::Meta, Self::State, Self::Transactions, Self::Entries, Self::Batches];
+    /// Those of a prover or validator.
+    pub(crate) const OF_FOLLOWER: &'static [Self] = &[
         Self::Meta,
         Self::Log,
-        Self::Groups,
         Self::State,
         Self::Transactions,
         Self::Entries,
@@ -142,6 +157,25 @@ impl Family {
         Self::PartyLogs,
         Self::Anchoring,
     ];
+
+    /// Whether its rows are looked up by keys that may not be there, or lie anywhere: then filters save reads.
+    fn is_searched(self) -> bool {
+        matches!(self, Self::State | Self::Transactions | Self::StateTree)
+    }
+
+    fn options(self, base: &Options, cache: &Cache) -> Options {
+        let mut options = base.clone();
+        let mut table = BlockBasedOptions::default();
+        table.set_block_cache(cache);
+        if self.is_searched() {
+            // Most look-ups of an id are for one that is not there, and most of state for one that was not used lately.
+            table.set_bloom_filter(BLOOM_BITS_A_KEY, false);
+            options.set_memtable_whole_key_filtering(true);
+            options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
+        }
+        options.set_block_based_table_factory(&table);
+        options
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -164,12 +198,25 @@ impl Family {
 /// Key and value.
 pub type Row = (Box<[u8]>, Box<[u8]>);
 
-type Rocks = DBWithThreadMode<MultiThreaded>;
+/// Families are made at opening only, so looking one up needs no lock.
+type Rocks = DBWithThreadMode<SingleThreaded>;
+
+/// Whether a database keeps what is written to it by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// It has a log of its own, which [`Database::write_synced`] syncs.
+    Logged,
+    /// What it holds can be derived again from a database that has one: no log is written. Its families reach the disk all
+    /// together, so what is found after a crash is the state after some write, with nothing of a later one.
+    Derived,
+}
 
 /// An open database of one ledger and role.
 pub struct Database {
     db: Rocks,
     sync: WriteOptions,
+    write: WriteOptions,
+    families: &'static [Family],
 }
 
 /// Several writes that take effect together.
@@ -180,25 +227,34 @@ impl Database {
     /// Opens the database in a folder, or makes it.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing is changed where the database is another ledger's, another role's or of a newer schema.
-    pub fn open(path: &Path, role: Role, chain: &ChainId) -> Result<Self, StoreError> {
+    /// [`StoreError`]; nothing is changed where the database is another ledger's, another role's or of another schema.
+    pub(crate) fn open(
+        path: &Path,
+        role: Role,
+        chain: &ChainId,
+        families: &'static [Family],
+        durability: Durability,
+    ) -> Result<Self, StoreError> {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
-        options.set_compression_type(DBCompressionType::Lz4);
+        let mut compression = [DBCompressionType::Lz4; LEVELS];
+        compression[..UNCOMPRESSED_LEVELS].fill(DBCompressionType::None);
+        options.set_compression_per_level(&compression);
+        options.set_write_buffer_size(WRITE_BUFFER_BYTES);
         // After a crash the last record of RocksDB's own log may be torn; it was never acknowledged. Anything else that
         // cannot be read must not be skipped in silence, as the default mode would.
         options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
         options.set_keep_log_file_num(10);
-        // A family that is seldom written must not keep all of RocksDB's log files alive.
-        options.set_max_total_wal_size(256 * 1024 * 1024);
-        // Most look-ups of an id are for one that is not there, and most of state for one that was not used lately.
-        let mut table = BlockBasedOptions::default();
-        table.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
-        table.set_bloom_filter(BLOOM_BITS_A_KEY, false);
-        options.set_block_based_table_factory(&table);
-        let descriptors =
-            Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), options.clone()));
+        match durability {
+            // A family that is seldom written must not keep all of RocksDB's log files alive.
+            Durability::Logged => options.set_max_total_wal_size(256 * 1024 * 1024),
+            Durability::Derived => options.set_atomic_flush(true),
+        }
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let descriptors = families
+            .iter()
+            .map(|family| ColumnFamilyDescriptor::new(family.name(), family.options(&options, &cache)));
         let locked = |error: rocksdb::Error| {
             let text = error.to_string();
             if text.contains("lock") && text.contains("LOCK") {
@@ -208,7 +264,7 @@ impl Database {
             }
         };
         if path.exists() {
-            // A newer schema may have families that we do not know; say that it is newer, not that opening failed.
+            // Another schema may have other families; say that it is newer or older, not that opening failed.
             if let Ok(families) = Rocks::list_cf(&options, path)
                 && families.iter().any(|name| name == "meta")
             {
@@ -219,11 +275,22 @@ impl Database {
             }
         }
         let db = Rocks::open_cf_descriptors(&options, path, descriptors).map_err(locked)?;
-        let mut sync = WriteOptions::default();
-        sync.set_sync(true);
-        let database = Self { db, sync };
+        let (mut sync, mut write) = (WriteOptions::default(), WriteOptions::default());
+        match durability {
+            Durability::Logged => sync.set_sync(true),
+            Durability::Derived => {
+                sync.disable_wal(true);
+                write.disable_wal(true);
+            }
+        }
+        let database = Self { db, sync, write, families };
         database.check_identity(path, role, chain)?;
         Ok(database)
+    }
+
+    /// Whether a folder holds a database.
+    pub(crate) fn is_at(path: &Path) -> bool {
+        path.join("CURRENT").exists()
     }
 
     fn check_schema(path: &Path, options: &Options, families: &[String]) -> Result<(), StoreError> {
@@ -263,7 +330,7 @@ impl Database {
         Ok(())
     }
 
-    fn family(&self, family: Family) -> Result<Arc<BoundColumnFamily<'_>>, StoreError> {
+    fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {
         self.db
             .cf_handle(family.name())
             .ok_or_else(|| StoreError::Missing { family: family.name(), key: "column family".into() })
@@ -273,14 +340,14 @@ impl Database {
     pub(crate) fn property(&self, name: &str) -> Vec<(&'static str, u64)> {
         let of = |family: Family| {
             let handle = self.db.cf_handle(family.name())?;
-            let value = self.db.property_int_value_cf(&handle, name).ok().flatten()?;
+            let value = self.db.property_int_value_cf(handle, name).ok().flatten()?;
             Some((family.name(), value))
         };
-        Family::ALL.into_iter().filter_map(of).collect()
+        self.families.iter().copied().filter_map(of).collect()
     }
 
     pub(crate) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.db.get_cf(&self.family(family)?, key)?)
+        Ok(self.db.get_cf(self.family(family)?, key)?)
     }
 
     pub(crate) fn must(&self, family: Family, key: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -290,13 +357,13 @@ impl Database {
 
     pub(crate) fn put(&self, writes: &mut Writes, family: Family, key: &[u8], value: &[u8]) {
         if let Some(handle) = self.db.cf_handle(family.name()) {
-            writes.0.put_cf(&handle, key, value);
+            writes.0.put_cf(handle, key, value);
         }
     }
 
     pub(crate) fn delete(&self, writes: &mut Writes, family: Family, key: &[u8]) {
         if let Some(handle) = self.db.cf_handle(family.name()) {
-            writes.0.delete_cf(&handle, key);
+            writes.0.delete_cf(handle, key);
         }
     }
 
@@ -305,9 +372,9 @@ impl Database {
         Ok(self.db.write_opt(writes.0, &self.sync)?)
     }
 
-    /// Atomic, and on disk no later than the next synced write.
+    /// Atomic, and on disk no later than the next synced write, where there is one.
     pub(crate) fn write(&self, writes: Writes) -> Result<(), StoreError> {
-        Ok(self.db.write(writes.0)?)
+        Ok(self.db.write_opt(writes.0, &self.write)?)
     }
 
     /// Rows from a key on, in ascending order.
@@ -317,7 +384,7 @@ impl Database {
         key: &[u8],
     ) -> Result<impl Iterator<Item = Result<Row, StoreError>> + 'a, StoreError> {
         let handle = self.family(family)?;
-        let rows = self.db.iterator_cf(&handle, IteratorMode::From(key, Direction::Forward));
+        let rows = self.db.iterator_cf(handle, IteratorMode::From(key, Direction::Forward));
         Ok(rows.map(|row| row.map_err(StoreError::from)))
     }
 
@@ -327,14 +394,14 @@ impl Database {
         family: Family,
     ) -> Result<impl Iterator<Item = Result<Row, StoreError>> + '_, StoreError> {
         let handle = self.family(family)?;
-        let rows = self.db.iterator_cf(&handle, IteratorMode::End);
+        let rows = self.db.iterator_cf(handle, IteratorMode::End);
         Ok(rows.map(|row| row.map_err(StoreError::from)))
     }
 
     /// The row with the highest key.
     pub(crate) fn last(&self, family: Family) -> Result<Option<Row>, StoreError> {
         let handle = self.family(family)?;
-        let row = self.db.iterator_cf(&handle, IteratorMode::End).next().transpose()?;
+        let row = self.db.iterator_cf(handle, IteratorMode::End).next().transpose()?;
         Ok(row)
     }
 

@@ -1,12 +1,12 @@
 //! A ledger's rows: what the sequencer and the prover read and write.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use assent_core::{
     ChainId, Hash, TransactionId,
     batch::BatchHeader,
     log::LogRecord,
-    machine::{Cursor, SealedBatch, StateError, StateRead},
+    machine::{Cursor, GroupOutput, SealedBatch, StateError, StateRead},
     manifest::GenesisManifest,
     records::{Record, SeenTransaction, StateKey, StateValue},
 };
@@ -17,7 +17,7 @@ use assent_merkle::{
 use assent_proto::v1::SealedBatch as SealedBatchMessage;
 
 use crate::{
-    database::{Database, Family, Role, Row, StoreError, Writes},
+    database::{Database, Durability, Family, Role, Row, StoreError, Writes},
     party_logs,
     rows::{StoredBatch, StoredEntry},
 };
@@ -47,10 +47,10 @@ pub struct SealedWrite<'a> {
     pub signature: [u8; 64],
     /// Position of the batch's first log record.
     pub first_position: u64,
-    /// All entries of the batch.
-    pub entries: &'a [StoredEntry],
-    /// For a prover: the log records, which it keeps too. Empty for a sequencer, whose log has them.
-    pub records: &'a [LogRecord],
+    /// What the groups of the batch gave.
+    pub groups: &'a [&'a GroupOutput],
+    /// For a prover: the log records are kept too. A sequencer's log has them.
+    pub keep_records: bool,
     /// For a prover: tiles that changed.
     pub tiles: &'a [(TileId, Vec<Hash>)],
     /// For a prover: pages of the state tree that changed. With them the logs of subjects and recipients are kept too.
@@ -61,9 +61,19 @@ pub struct SealedWrite<'a> {
     pub checkpoint: Option<(u64, &'a str)>,
 }
 
-/// One ledger's database.
+/// Folders of a sequencer's two databases.
+const LOG: &str = "log";
+const DERIVED: &str = "derived";
+
+/// What one role keeps of a ledger.
+///
+/// A prover or validator has one database, in which a batch is one synced write. A sequencer has two: its log, in which every
+/// group is one small synced write that waits for nothing else; and what is derived from it, which is written without a log of
+/// its own and derived again from the last point that reached the disk, should the process die.
 pub struct LedgerStore {
     pub(crate) database: Database,
+    /// A sequencer's.
+    log: Option<Database>,
 }
 
 impl LedgerStore {
@@ -72,13 +82,46 @@ impl LedgerStore {
     /// # Errors
     /// [`StoreError`].
     pub fn open(path: &Path, role: Role, chain: &ChainId) -> Result<Self, StoreError> {
-        Ok(Self { database: Database::open(path, role, chain)? })
+        let other_role = |found: &str| StoreError::OtherRole {
+            path: path.to_owned(),
+            expected: role.name(),
+            found: found.to_owned(),
+        };
+        if role != Role::Sequencer {
+            if Database::is_at(&path.join(LOG)) {
+                return Err(other_role(Role::Sequencer.name()));
+            }
+            let database = Database::open(path, role, chain, Family::OF_FOLLOWER, Durability::Logged)?;
+            return Ok(Self { database, log: None });
+        }
+        if Database::is_at(path) {
+            // A follower's, or a sequencer's of an earlier schema, which had one database.
+            Database::open(path, role, chain, Family::OF_FOLLOWER, Durability::Logged)?;
+            return Err(other_role("prover or validator"));
+        }
+        std::fs::create_dir_all(path).map_err(|error| StoreError::Folder(path.to_owned(), error))?;
+        let open =
+            |name, families, durability| Database::open(&path.join(name), role, chain, families, durability);
+        let log = open(LOG, Family::OF_LOG, Durability::Logged)?;
+        let database = open(DERIVED, Family::DERIVED, Durability::Derived)?;
+        Ok(Self { database, log: Some(log) })
+    }
+
+    /// Where log records are.
+    fn log(&self) -> &Database {
+        self.log.as_ref().unwrap_or(&self.database)
     }
 
     /// One of RocksDB's integer properties, of each column family that has it: for metrics.
     #[must_use]
     pub fn property(&self, name: &str) -> Vec<(&'static str, u64)> {
-        self.database.property(name)
+        let mut found: std::collections::BTreeMap<&'static str, u64> = Default::default();
+        for database in self.log.iter().chain([&self.database]) {
+            for (family, value) in database.property(name) {
+                *found.entry(family).or_default() += value;
+            }
+        }
+        found.into_iter().collect()
     }
 
     /// Begins a new epoch, durably: whoever writes with an older one is fenced.
@@ -88,13 +131,13 @@ impl LedgerStore {
     pub fn begin_epoch(&self) -> Result<u64, StoreError> {
         let epoch = self.epoch()? + 1;
         let mut writes = Writes::default();
-        self.database.put(&mut writes, Family::Meta, b"epoch", &epoch.to_be_bytes());
-        self.database.write_synced(writes)?;
+        self.log().put(&mut writes, Family::Meta, b"epoch", &epoch.to_be_bytes());
+        self.log().write_synced(writes)?;
         Ok(epoch)
     }
 
     fn epoch(&self) -> Result<u64, StoreError> {
-        let found = self.database.get(Family::Meta, b"epoch")?;
+        let found = self.log().get(Family::Meta, b"epoch")?;
         Ok(found.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
     }
 
@@ -114,9 +157,9 @@ impl LedgerStore {
         }
         let key = expected_position.to_be_bytes();
         let mut writes = Writes::default();
-        self.database.put(&mut writes, Family::Log, &key, record);
-        self.database.put(&mut writes, Family::Groups, &key, signature);
-        match self.database.write_synced(writes) {
+        self.log().put(&mut writes, Family::Log, &key, record);
+        self.log().put(&mut writes, Family::Groups, &key, signature);
+        match self.log().write_synced(writes) {
             Ok(()) => Commit::Committed,
             Err(error) => Commit::Unknown(error),
         }
@@ -127,7 +170,7 @@ impl LedgerStore {
     /// # Errors
     /// [`StoreError`].
     pub fn log_end(&self) -> Result<u64, StoreError> {
-        match self.database.last(Family::Log)? {
+        match self.log().last(Family::Log)? {
             Some((key, _)) => Ok(position_of(&key)? + 1),
             None => Ok(0),
         }
@@ -139,7 +182,7 @@ impl LedgerStore {
     /// [`StoreError::Missing`], [`StoreError::Corrupt`].
     pub fn record(&self, position: u64) -> Result<LogRecord, StoreError> {
         let key = position.to_be_bytes();
-        LogRecord::decode(&self.database.must(Family::Log, &key)?)
+        LogRecord::decode(&self.log().must(Family::Log, &key)?)
             .map_err(|source| Database::corrupt(Family::Log, &key, source))
     }
 
@@ -148,9 +191,7 @@ impl LedgerStore {
     /// # Errors
     /// [`StoreError::Missing`].
     pub fn encoded_records(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>, StoreError> {
-        (first..first + count)
-            .map(|position| self.database.must(Family::Log, &position.to_be_bytes()))
-            .collect()
+        (first..first + count).map(|position| self.log().must(Family::Log, &position.to_be_bytes())).collect()
     }
 
     /// The sequencer's signature over a group.
@@ -159,7 +200,7 @@ impl LedgerStore {
     /// [`StoreError::Missing`].
     pub fn group_signature(&self, position: u64) -> Result<[u8; 64], StoreError> {
         let key = position.to_be_bytes();
-        self.database.must(Family::Groups, &key)?.try_into().map_err(|_| {
+        self.log().must(Family::Groups, &key)?.try_into().map_err(|_| {
             let wrong = assent_core::codec::DecodeError::invalid("signature", "not 64 bytes");
             Database::corrupt(Family::Groups, &key, wrong)
         })
@@ -178,12 +219,12 @@ impl LedgerStore {
         }
     }
 
-    /// Stores a sealed batch in one atomic write. With `sync` it is on disk when this returns: a prover needs that before
-    /// it shows a checkpoint; a sequencer can derive the batch again.
+    /// Stores a sealed batch in one atomic write. For a prover or validator it is on disk when this returns, before a checkpoint
+    /// is shown; a sequencer can derive the batch again from its log.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn store_sealed(&self, write: &SealedWrite<'_>, sync: bool) -> Result<(), StoreError> {
+    pub fn store_sealed(&self, write: &SealedWrite<'_>) -> Result<(), StoreError> {
         let (db, sealed) = (&self.database, write.sealed);
         let mut writes = Writes::default();
         for (key, value) in &sealed.state {
@@ -192,11 +233,14 @@ impl LedgerStore {
         for (id, seen) in &sealed.seen {
             db.put(&mut writes, Family::Transactions, &id.0, &seen.encode());
         }
-        for entry in write.entries {
-            db.put(&mut writes, Family::Entries, &entry.entry.sequence.to_be_bytes(), &entry.encode());
-        }
-        for record in write.records {
-            db.put(&mut writes, Family::Log, &record.position.to_be_bytes(), &record.encode());
+        for group in write.groups {
+            for (sequence, row) in StoredEntry::of_group(group) {
+                db.put(&mut writes, Family::Entries, &sequence.to_be_bytes(), &row);
+            }
+            if write.keep_records {
+                let key = group.record.position.to_be_bytes();
+                db.put(&mut writes, Family::Log, &key, &group.record_bytes);
+            }
         }
         for (tile, hashes) in write.tiles {
             db.put(&mut writes, Family::Tiles, &tile_key(*tile), hashes.as_flattened());
@@ -225,7 +269,8 @@ impl LedgerStore {
         };
         db.put(&mut writes, Family::Batches, &sealed.header.number.to_be_bytes(), &batch.encode());
         db.put(&mut writes, Family::Meta, b"cursor", &sealed.cursor.encode());
-        if sync { db.write_synced(writes) } else { db.write(writes) }
+        // Without a log there is nothing that a sync would wait for.
+        db.write_synced(writes)
     }
 
     /// All pages of the state tree.
@@ -244,12 +289,19 @@ impl LedgerStore {
         let Some(batch) = self.batch(number)? else { return Ok(None) };
         let header = BatchHeader::decode(&batch.header)
             .map_err(|source| Database::corrupt(Family::Batches, &number.to_be_bytes(), source))?;
-        let entries = self.entries_while(header.first_sequence, |row| row.batch_number == number)?;
+        let mut entries = Vec::with_capacity(header.entry_count as usize);
+        let rows = self.database.rows_from(Family::Entries, &header.first_sequence.to_be_bytes())?;
+        for row in rows.take(header.entry_count as usize) {
+            let (key, row) = row?;
+            let entry = StoredEntry::encoded_entry(&row)
+                .map_err(|source| Database::corrupt(Family::Entries, &key, source))?;
+            entries.push(entry);
+        }
         Ok(Some(SealedBatchMessage {
             header: batch.header,
             signature: batch.signature.to_vec(),
             log_records: self.encoded_records(batch.first_position, batch.record_count)?,
-            entries: entries.iter().map(|row| row.entry.encode()).collect(),
+            entries,
         }))
     }
 
@@ -262,7 +314,7 @@ impl LedgerStore {
         Ok(found.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
     }
 
-    /// Remembers it. Not synced: after a crash the prover reports again.
+    /// Remembers it, without waiting for the disk: after a crash the prover reports again.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -416,8 +468,9 @@ impl StateRead for LedgerStore {
         .transpose()
     }
 
-    fn seen(&self, id: &TransactionId) -> Result<Option<SeenTransaction>, StateError> {
-        self.transaction(id).map_err(|error| StateError::Storage(Box::new(error)))
+    fn seen(&self, id: &TransactionId) -> Result<Option<Arc<SeenTransaction>>, StateError> {
+        let seen = self.transaction(id).map_err(|error| StateError::Storage(Box::new(error)))?;
+        Ok(seen.map(Arc::new))
     }
 }
 

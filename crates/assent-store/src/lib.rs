@@ -23,10 +23,12 @@
 
 mod database;
 mod ledger;
+mod overlay;
 mod party_logs;
 mod rows;
 
 pub use database::{Database, Role, Row, StoreError};
 pub use ledger::{Commit, LedgerStore, SealedWrite};
+pub use overlay::Overlay;
 pub use party_logs::PartyLog;
 pub use rows::{StoredBatch, StoredEntry};

@@ -2,11 +2,10 @@
 
 use assent_core::{
     Hash,
-    batch::Receipt,
     codec::{DecodeError, Decoder, Encoder, Layout},
     limits,
     machine::GroupOutput,
-    outcome::{Detail, ENTRY_BYTES, Entry, Executed, OutcomeLeaf},
+    outcome::{Detail, ENTRY_BYTES, Entry, OutcomeLeaf},
 };
 
 /// Bytes of one leaf or detail that is read back: both are smaller than the body limit by construction.
@@ -32,38 +31,29 @@ pub struct StoredEntry {
 }
 
 impl StoredEntry {
-    fn new(receipt: &Receipt, position: u64, index: u32, executed: Executed) -> Self {
-        Self {
-            position,
-            index,
-            batch_number: receipt.batch_number,
-            epoch: receipt.epoch,
-            entry: executed.entry,
-            leaves: executed.leaves,
-            details: executed.details,
-        }
-    }
-
-    /// The rows of a group.
-    #[must_use]
-    pub fn of_group(output: &GroupOutput) -> Vec<Self> {
-        let rows = output.executed.iter().zip(&output.receipts).zip(0..);
+    /// The rows of a group with their sequences, encoded.
+    pub(crate) fn of_group(output: &GroupOutput) -> impl Iterator<Item = (u64, Vec<u8>)> {
+        let rows = output.executed.iter().zip(&output.receipts).zip(0u32..);
         rows.map(|((executed, receipt), index)| {
-            Self::new(receipt, output.record.position, index, executed.clone())
+            let row = Encoder::new(Layout::StoredRow)
+                .u64(output.record.position)
+                .u32(index)
+                .u64(receipt.batch_number)
+                .u64(receipt.epoch)
+                .fixed(&executed.entry.encode())
+                .list(&executed.encoded_leaves, |e, leaf| e.long(leaf))
+                .list(&executed.details, |e, detail| e.long(&detail.encode()))
+                .finish();
+            (executed.entry.sequence, row)
         })
-        .collect()
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        Encoder::new(Layout::StoredRow)
-            .u64(self.position)
-            .u32(self.index)
-            .u64(self.batch_number)
-            .u64(self.epoch)
-            .fixed(&self.entry.encode())
-            .list(&self.leaves, |e, leaf| e.long(&leaf.encode()))
-            .list(&self.details, |e, detail| e.long(&detail.encode()))
-            .finish()
+    /// The entry alone, encoded: what a batch is made of.
+    pub(crate) fn encoded_entry(row: &[u8]) -> Result<Vec<u8>, DecodeError> {
+        let mut d = Decoder::new(Layout::StoredRow, row)?;
+        // Position, index, batch number and epoch.
+        d.fixed("place", 8 + 4 + 8 + 8)?;
+        Ok(d.fixed("entry", ENTRY_BYTES)?.to_vec())
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {

@@ -29,23 +29,44 @@ fn another_ledgers_another_roles_and_an_open_database_are_refused() {
     assert!(matches!(open(Role::Sequencer, ChainId([2; 32])), Err(StoreError::OtherChain { .. })));
     assert!(matches!(open(Role::Prover, CHAIN), Err(StoreError::OtherRole { .. })));
     open(Role::Sequencer, CHAIN).unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let open = |role| LedgerStore::open(temp.path(), role, &CHAIN);
+    open(Role::Prover).unwrap();
+    assert!(matches!(open(Role::Sequencer), Err(StoreError::OtherRole { .. })));
+    assert!(matches!(open(Role::Validator), Err(StoreError::OtherRole { .. })));
+}
+
+#[test]
+fn a_sequencers_one_database_of_an_earlier_schema_is_told_from_its_two() {
+    let temp = tempfile::tempdir().unwrap();
+    {
+        let mut options = rocksdb::Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        let db = rocksdb::DB::open_cf(&options, temp.path(), ["meta", "groups"]).unwrap();
+        db.put_cf(db.cf_handle("meta").unwrap(), b"schema", 2u32.to_be_bytes()).unwrap();
+    }
+    let refused = LedgerStore::open(temp.path(), Role::Sequencer, &CHAIN);
+    assert!(matches!(refused, Err(StoreError::OlderSchema { found: 2, .. })));
 }
 
 #[test]
 fn a_newer_schema_is_refused_even_with_column_families_that_are_unknown() {
     let temp = tempfile::tempdir().unwrap();
     drop(LedgerStore::open(temp.path(), Role::Sequencer, &CHAIN).unwrap());
-    {
+    for folder in ["derived", "log"] {
+        let path = temp.path().join(folder);
         let options = rocksdb::Options::default();
-        let mut families = rocksdb::DB::list_cf(&options, temp.path()).unwrap();
+        let mut families = rocksdb::DB::list_cf(&options, &path).unwrap();
         let mut options = rocksdb::Options::default();
         options.create_missing_column_families(true);
         families.push("of-tomorrow".into());
-        let db = rocksdb::DB::open_cf(&options, temp.path(), &families).unwrap();
+        let db = rocksdb::DB::open_cf(&options, &path, &families).unwrap();
         db.put_cf(db.cf_handle("meta").unwrap(), b"schema", 7u32.to_be_bytes()).unwrap();
+        drop(db);
+        let refused = LedgerStore::open(temp.path(), Role::Sequencer, &CHAIN);
+        assert!(matches!(refused, Err(StoreError::NewerSchema { found: 7, .. })));
     }
-    let refused = LedgerStore::open(temp.path(), Role::Sequencer, &CHAIN);
-    assert!(matches!(refused, Err(StoreError::NewerSchema { found: 7, .. })));
 }
 
 #[test]

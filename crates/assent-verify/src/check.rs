@@ -358,7 +358,7 @@ pub(crate) fn check_ledger(manifest: &[u8], pins: &Pins) -> Result<Ledger, Check
 
 fn check_transaction(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckError> {
     let signed = assent_core::log::LoggedTransaction {
-        body: bundle.body.clone(),
+        body: bundle.body.clone().into(),
         authorizations: bundle.authorizations.clone(),
     }
     .to_proto();

@@ -86,9 +86,7 @@ pub struct Replayed {
     pub signature: [u8; 64],
     /// Position of its first log record.
     pub first_position: u64,
-    /// Its log records.
-    pub records: Vec<LogRecord>,
-    /// What each of them gave. The last one holds the sealed batch.
+    /// What each of its log records gave. The last one holds the sealed batch.
     pub outputs: Vec<GroupOutput>,
 }
 
@@ -96,7 +94,7 @@ impl Replayed {
     /// The sealed batch.
     #[must_use]
     pub fn sealed(&self) -> Option<&SealedBatch> {
-        self.outputs.last().and_then(|output| output.sealed.as_ref())
+        self.outputs.last().and_then(|output| output.sealed.as_deref())
     }
 }
 
@@ -121,6 +119,12 @@ impl Replayer {
     #[must_use]
     pub fn without_signatures(self) -> Self {
         Self { signatures: false, ..self }
+    }
+
+    /// The same with room for so many bytes of decoded state records.
+    #[must_use]
+    pub fn with_cache(self, bytes: u64) -> Self {
+        Self { machine: self.machine.with_cache(bytes), ..self }
     }
 
     /// Where it stands.
@@ -160,7 +164,7 @@ impl Replayer {
             return Err(Divergence::Seal { position }.into());
         };
         compare_headers(&sealed.header, &header)?;
-        Ok(Replayed { header, signature, first_position, records, outputs })
+        Ok(Replayed { header, signature, first_position, outputs })
     }
 
     /// That header, log records and entries belong together under the sequencer's signature.
@@ -308,7 +312,7 @@ impl History {
 #[derive(Debug, Default)]
 pub struct MemoryState {
     values: HashMap<StateKey, StateValue>,
-    seen: HashMap<TransactionId, SeenTransaction>,
+    seen: HashMap<TransactionId, Arc<SeenTransaction>>,
 }
 
 impl MemoryState {
@@ -324,7 +328,7 @@ impl StateRead for MemoryState {
         Ok(self.values.get(&key).cloned())
     }
 
-    fn seen(&self, id: &TransactionId) -> Result<Option<SeenTransaction>, StateError> {
+    fn seen(&self, id: &TransactionId) -> Result<Option<Arc<SeenTransaction>>, StateError> {
         Ok(self.seen.get(id).cloned())
     }
 }

@@ -59,13 +59,13 @@ fn each_contradiction_is_found_from_the_files_that_show_it() {
     let moved = |by: u64| {
         let mut receipts = ours.batches[0].receipts.clone();
         receipts[1].entry.sequence += by;
-        let statement = assent_core::batch::GroupStatement::over(ours.manifest.chain_id(), 0, &receipts);
+        let group = assent_core::batch::GroupReceipts::new(ours.manifest.chain_id(), 0, &receipts);
         SignedReceipt {
             receipt: receipts[1].encode(),
             index: 1,
-            path: assent_core::batch::GroupStatement::tree(&receipts).inclusion_path(1).unwrap(),
-            signature: sequencer().sign(&statement.signing_hash()),
-            statement: statement.encode(),
+            path: group.path(1).copied().collect(),
+            signature: sequencer().sign(&group.statement.signing_hash()),
+            statement: group.statement.encode(),
         }
     };
     let reheaded = |change: &dyn Fn(&mut BatchHeader)| {

@@ -82,7 +82,7 @@ fn secrets(ledger: &History, party: AccountId) -> BTreeMap<String, Vec<u8>> {
         let about_another = parties.iter().any(|one| *one != party.0 && others.contains(one));
         if parties.contains(&party.0) && !about_another {
             found.insert(format!("id of {id}"), id.0.to_vec());
-            found.insert(format!("body of {id}"), item.logged.body.clone());
+            found.insert(format!("body of {id}"), item.logged.body.to_vec());
         }
     }
     found

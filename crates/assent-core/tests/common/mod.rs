@@ -25,7 +25,7 @@ pub const START_MS: u64 = 1_700_000_000_000;
 #[derive(Default)]
 pub struct MemoryStore {
     pub state: BTreeMap<StateKey, StateValue>,
-    pub seen: BTreeMap<TransactionId, SeenTransaction>,
+    pub seen: BTreeMap<TransactionId, Arc<SeenTransaction>>,
 }
 
 impl StateRead for MemoryStore {
@@ -33,7 +33,7 @@ impl StateRead for MemoryStore {
         Ok(self.state.get(&key).cloned())
     }
 
-    fn seen(&self, id: &TransactionId) -> Result<Option<SeenTransaction>, StateError> {
+    fn seen(&self, id: &TransactionId) -> Result<Option<Arc<SeenTransaction>>, StateError> {
         Ok(self.seen.get(id).cloned())
     }
 }

@@ -160,7 +160,7 @@ impl DecisionFile {
             state: StateRoot::read(&mut d)?,
             transaction: d.option("transaction", |d| {
                 Ok(LoggedTransaction {
-                    body: d.long("body", limits::MAX_BODY_BYTES)?.to_vec(),
+                    body: d.long("body", limits::MAX_BODY_BYTES)?.to_vec().into(),
                     authorizations: decode_authorizations(d)?,
                 })
             })?,

@@ -204,7 +204,7 @@ impl OpenedRecord {
             1 => {
                 let salt = d.hash("salt")?;
                 let record = d.long("state record", MAX_STATE_RECORD_BYTES)?.to_vec();
-                (Terminal::Present, Some(StateValue { salt, record }))
+                (Terminal::Present, Some(StateValue { salt, record: record.into() }))
             }
             2 => (Terminal::Empty, None),
             3 => (Terminal::Other { key: d.hash("other key")?, value: d.hash("other value")? }, None),

@@ -105,7 +105,7 @@ pub async fn run(command: AccessCommand) -> anyhow::Result<Outcome> {
 /// The request that a record relies on, as it was sequenced.
 async fn asked_for(client: &Client, request: TransactionId) -> anyhow::Result<proto::RequestAccess> {
     let (_, transaction, _) = client.transaction(request).await?;
-    let body = proto::TransactionBody::decode(transaction.body.as_slice())?;
+    let body = proto::TransactionBody::decode(transaction.body.clone())?;
     match body.act {
         Some(Act::RequestAccess(asked)) => Ok(asked),
         _ => bail!("{request} is no access request"),

@@ -113,6 +113,7 @@ pub fn prover_config(
         base: base_url.map(|url| BaseChain { url: url.to_owned(), tls: base_tls(&credentials), anchor }),
         confirmations: settings.number32("anchor.confirmations"),
         state_cache_mib: settings.number("state.cache_mib"),
+        execution_cache_mib: settings.number("execution.cache_mib"),
         validators: settings.cosigner_keys("prover.validators"),
         metrics,
     })

@@ -515,6 +515,7 @@ impl Process {
             accept_time_step: self.accept_time_step,
             base,
             clock: system_clock(),
+            cache_bytes: settings.number("execution.cache_mib") * 1024 * 1024,
         })
     }
 }

@@ -96,7 +96,7 @@ const ALL: &[Role] = &[Node, Sequencer, Prover, Validator, Mockchain];
 const DAY_MS: u64 = 24 * 3_600_000;
 
 /// All settings, in the order in which they are shown.
-pub const SETTINGS: [Setting; 39] = [
+pub const SETTINGS: [Setting; 40] = [
     setting(
         "sequencer.listen",
         Address,
@@ -167,6 +167,13 @@ pub const SETTINGS: [Setting; 39] = [
         "512",
         &[Node, Prover, Validator],
         "Memory for pages of the state tree, in MiB: about 8,000 state records each",
+    ),
+    setting(
+        "execution.cache_mib",
+        Number(1, 1_048_576),
+        "256",
+        &[Node, Sequencer, Prover, Validator],
+        "Memory for records of state that are kept decoded, in MiB: a thousand consents each; a node has two such",
     ),
     setting(
         "anchor.interval_ms",
