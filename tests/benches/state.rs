@@ -216,7 +216,7 @@ impl Ledger {
             signature,
             first_position,
             groups: &outputs.iter().collect::<Vec<_>>(),
-            keep_records: true,
+            is_follower: true,
             tiles: &tiles,
             pages: Some(&pages),
             state_root: Some(record.state_root),

@@ -8,15 +8,17 @@ use assent_core::{
     query::{METADATA_KEY, Query},
     signature::KeyPair,
 };
-use hyper_util::rt::TokioIo;
+use assent_wire::Collected;
+use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use prost::Message;
-use tokio::{io::DuplexStream, sync::mpsc};
+use tokio::{io::DuplexStream, net::TcpStream, sync::mpsc};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
+use tower::ServiceExt as _;
 
 use crate::{ClientError, random_bytes};
 
@@ -161,7 +163,14 @@ impl Dial {
     /// [`ClientError::Token`] where the token cannot be sent.
     pub fn channel(&self, endpoint: &Endpoint) -> Result<Authorized, ClientError> {
         let channel = match &self.in_process {
-            None => endpoint.connect_lazy(),
+            None => {
+                let mut tcp = HttpConnector::new();
+                tcp.enforce_http(false);
+                tcp.set_nodelay(true);
+                let collected =
+                    |stream: TokioIo<TcpStream>| TokioIo::new(Collected::new(stream.into_inner()));
+                endpoint.connect_with_connector_lazy(tcp.map_response(collected))
+            }
             Some(InProcess(sender)) => {
                 let sender = sender.clone();
                 endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {

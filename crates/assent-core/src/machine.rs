@@ -4,11 +4,7 @@
 //! batch is sealed its changes come out whole, for the store to write at once. After a restart the store's [`Cursor`] says
 //! from which log position on records have to be applied again: recovery is the same code as normal operation.
 
-use std::{
-    any::Any,
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{any::Any, collections::HashMap, sync::Arc};
 
 use assent_merkle::{CompactRange, leaf_hash, root_of_leaf_hashes};
 use quick_cache::{Weighter, unsync::Cache};
@@ -207,14 +203,14 @@ pub struct SealedBatch {
     /// The header to sign.
     pub header: BatchHeader,
     /// All state records that it wrote, final.
-    pub state: BTreeMap<StateKey, StateValue>,
+    pub state: HashMap<StateKey, StateValue>,
     /// Hashes of the keys and values that it wrote, in ascending order of the key hashes: what the effects root is over, and
     /// what the state tree takes in.
     pub effects: Vec<(Hash, Hash)>,
     /// What it appended to the logs of subjects and recipients, in order.
     pub appends: Vec<LogAppend>,
     /// Its transactions.
-    pub seen: BTreeMap<TransactionId, Arc<SeenTransaction>>,
+    pub seen: HashMap<TransactionId, Arc<SeenTransaction>>,
     /// Where the ledger stands now.
     pub cursor: Cursor,
 }
@@ -236,13 +232,13 @@ impl<R: Record + Send + Sync + std::fmt::Debug + 'static> Decoded for R {
 }
 
 /// What the cache holds of a record, and the bytes that it takes encoded.
-type Kept = (Arc<dyn Decoded>, usize);
+type KeptRecord = (Arc<dyn Decoded>, usize);
 
 #[derive(Clone, Debug)]
 struct Weigh;
 
-impl Weighter<StateKey, Kept> for Weigh {
-    fn weight(&self, _: &StateKey, (_, encoded): &Kept) -> u64 {
+impl Weighter<StateKey, KeptRecord> for Weigh {
+    fn weight(&self, _: &StateKey, (_, encoded): &KeptRecord) -> u64 {
         (KEPT_OVERHEAD + KEPT_FACTOR * encoded) as u64
     }
 }
@@ -251,6 +247,10 @@ impl Weighter<StateKey, Kept> for Weigh {
 const KEPT_OVERHEAD: usize = 192;
 /// How much larger a record is decoded, in small pieces, than encoded. Measured on consents with one provision.
 const KEPT_FACTOR: usize = 2;
+/// Share of the cache for transactions that later ones may cite: one in so many bytes of it.
+const SEEN_SHARE: u64 = 4;
+/// Bytes that a transaction takes in the cache: its key, and a request's scope.
+const SEEN_BYTES: u64 = 512;
 /// Bytes that decoded records may take unless it is said otherwise.
 pub const DEFAULT_CACHE_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -262,6 +262,7 @@ struct OpenBatch {
     record_hashes: Vec<Hash>,
     appends: Vec<LogAppend>,
     state: HashMap<StateKey, StateValue>,
+    /// Those of the open group included.
     seen: HashMap<TransactionId, Arc<SeenTransaction>>,
 }
 
@@ -273,7 +274,6 @@ struct OpenGroup {
     executed: Vec<Executed>,
     records: HashMap<StateKey, Arc<dyn Decoded>>,
     appends: Vec<LogAppend>,
-    seen: HashMap<TransactionId, Arc<SeenTransaction>>,
     bytes: u32,
 }
 
@@ -289,14 +289,29 @@ pub struct Machine {
     group: Option<OpenGroup>,
     /// Records as of the last group that was ended, as far as they fit. Nobody else changes state, so what is here is newer
     /// than, or the same as, what the store has.
-    cache: Cache<StateKey, Kept, Weigh>,
+    cache: Kept,
+    /// Whether a sealed batch lists what was appended to the logs of subjects and recipients.
+    keeps_appends: bool,
 }
 
-/// Decoded records that fit into so many bytes.
-fn cache(bytes: u64) -> Cache<StateKey, Kept, Weigh> {
-    // A rough count of records, for the first size of the cache's tables.
-    let records = usize::try_from(bytes / 1024).unwrap_or(usize::MAX);
-    Cache::with_weighter(records, bytes, Weigh)
+/// What is kept in memory of what is older than the open batch. How much that is changes no result.
+#[derive(Debug)]
+struct Kept {
+    records: Cache<StateKey, KeptRecord, Weigh>,
+    seen: Cache<TransactionId, Arc<SeenTransaction>>,
+}
+
+impl Kept {
+    /// What fits into so many bytes.
+    fn new(bytes: u64) -> Self {
+        let seen = bytes / SEEN_SHARE;
+        // A rough count of records, for the first size of the cache's tables.
+        let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self {
+            records: Cache::with_weighter(count(bytes / 1024), bytes - seen, Weigh),
+            seen: Cache::new(count(seen / SEEN_BYTES).max(1)),
+        }
+    }
 }
 
 impl Machine {
@@ -313,14 +328,22 @@ impl Machine {
             cursor,
             open: OpenBatch::default(),
             group: None,
-            cache: cache(DEFAULT_CACHE_BYTES),
+            cache: Kept::new(DEFAULT_CACHE_BYTES),
+            keeps_appends: true,
         })
     }
 
     /// The same with room for so many bytes of decoded records. How many are kept changes no result.
     #[must_use]
     pub fn with_cache(self, bytes: u64) -> Self {
-        Self { cache: cache(bytes), ..self }
+        Self { cache: Kept::new(bytes), ..self }
+    }
+
+    /// The same, whose sealed batches do not list what was appended to the logs of subjects and recipients: for who does not
+    /// store those logs.
+    #[must_use]
+    pub fn without_appends(self) -> Self {
+        Self { keeps_appends: false, ..self }
     }
 
     /// The ledger.
@@ -394,16 +417,24 @@ impl Machine {
                 time_ms: start.time_ms,
             });
         }
+        self.abandon_group();
         self.group = Some(OpenGroup {
             start,
             transactions: Vec::new(),
             executed: Vec::new(),
             records: HashMap::new(),
             appends: Vec::new(),
-            seen: HashMap::new(),
             bytes: 0,
         });
         Ok(())
+    }
+
+    /// Leaves nothing of a group that was begun and not ended.
+    fn abandon_group(&mut self) {
+        for executed in self.group.take().into_iter().flat_map(|group| group.executed) {
+            self.open.seen.remove(&executed.entry.transaction_id);
+            self.cache.seen.remove(&executed.entry.transaction_id);
+        }
     }
 
     /// Executes a transaction whose signatures have been checked, within the group that was begun.
@@ -419,7 +450,8 @@ impl Machine {
             return Err(StateError::NoGroup);
         };
         let sequence = self.cursor.next_sequence + group.executed.len() as u64;
-        let mut view = View { store, open: &self.open, group, cache: &mut self.cache };
+        let keeps_appends = self.keeps_appends;
+        let mut view = View { store, open: &mut self.open, group, cache: &mut self.cache, keeps_appends };
         let rules = execute::Rules { ruleset: &self.ruleset, limits: &self.manifest.limits };
         match execute::execute(&rules, &mut view, sequence, transaction)? {
             Ok(executed) => {
@@ -432,13 +464,20 @@ impl Machine {
         }
     }
 
-    /// Whether a transaction was sequenced, the open group included.
+    /// The sequence of a transaction that was sequenced, the open group included.
     ///
     /// # Errors
     /// [`StateError`] where state cannot be read.
-    pub fn has_seen<S: StateRead>(&self, store: &S, id: &TransactionId) -> Result<bool, StateError> {
-        let in_group = self.group.as_ref().is_some_and(|group| group.seen.contains_key(id));
-        Ok(in_group || self.open.seen.contains_key(id) || store.seen(id)?.is_some())
+    pub fn sequence_of<S: StateRead>(
+        &self,
+        store: &S,
+        id: &TransactionId,
+    ) -> Result<Option<u64>, StateError> {
+        let seen = match self.open.seen.get(id) {
+            Some(seen) => Some(seen.clone()),
+            None => store.seen(id)?,
+        };
+        Ok(seen.map(|seen| seen.at.sequence))
     }
 
     /// Ends the group, and with `seal` the batch. `None` for a group without effect: no transactions, nothing to seal.
@@ -468,13 +507,12 @@ impl Machine {
         let mut state: Vec<(StateKey, StateValue)> = Vec::with_capacity(group.records.len());
         for (key, record) in group.records {
             let encoded = record.encoded();
-            self.cache.insert(key, (record, encoded.len()));
+            self.cache.records.insert(key, (record, encoded.len()));
             state.push((key, StateValue { salt: value_salt(&start.seed, key), record: encoded.into() }));
         }
         self.open.size = size;
         self.open.leaf_hashes.extend(group.executed.iter().map(|executed| executed.entry_leaf_hash));
         self.open.state.extend(state.iter().cloned());
-        self.open.seen.extend(group.seen);
         self.open.appends.extend(group.appends);
         self.cursor = Cursor {
             next_position: position + 1,
@@ -525,10 +563,10 @@ impl Machine {
         self.cursor.previous_hash = header.hash();
         SealedBatch {
             header,
-            state: open.state.into_iter().collect(),
+            state: open.state,
             effects,
             appends: open.appends,
-            seen: open.seen.into_iter().collect(),
+            seen: open.seen,
             cursor: self.cursor.clone(),
         }
     }
@@ -605,9 +643,10 @@ fn value_salt(seed: &Hash, key: StateKey) -> Hash {
 /// State as the next transaction of a group sees it: the group's writes over the batch's over the store's.
 pub(crate) struct View<'a, S> {
     store: &'a S,
-    open: &'a OpenBatch,
+    open: &'a mut OpenBatch,
     group: &'a mut OpenGroup,
-    cache: &'a mut Cache<StateKey, Kept, Weigh>,
+    cache: &'a mut Kept,
+    keeps_appends: bool,
 }
 
 /// A decoded record as what it is. A key has records of one type only, so what is kept under it is of the type that is asked for.
@@ -632,7 +671,7 @@ impl<S: StateRead> View<'_, S> {
         if let Some(found) = self.group.records.get(&key).and_then(as_type) {
             return Ok(Some(found));
         }
-        if let Some(found) = self.cache.get(&key).and_then(|(record, _)| as_type(record)) {
+        if let Some(found) = self.cache.records.get(&key).and_then(|(record, _)| as_type(record)) {
             return Ok(Some(found));
         }
         let value = match self.open.state.get(&key) {
@@ -646,7 +685,7 @@ impl<S: StateRead> View<'_, S> {
             source,
         })?;
         let record = Arc::new(record);
-        self.cache.insert(key, (record.clone(), value.record.len()));
+        self.cache.records.insert(key, (record.clone(), value.record.len()));
         Ok(Some(record))
     }
 
@@ -662,17 +701,28 @@ impl<S: StateRead> View<'_, S> {
         let index = range.size();
         let leaf = leaf.encode();
         let completed = range.append(leaf_hash(&leaf));
-        self.group.appends.push(LogAppend { log, index, leaf, completed });
-    }
-
-    pub(crate) fn seen(&self, id: &TransactionId) -> Result<Option<Arc<SeenTransaction>>, StateError> {
-        match self.group.seen.get(id).or_else(|| self.open.seen.get(id)) {
-            Some(seen) => Ok(Some(seen.clone())),
-            None => self.store.seen(id),
+        if self.keeps_appends {
+            self.group.appends.push(LogAppend { log, index, leaf, completed });
         }
     }
 
+    pub(crate) fn seen(&mut self, id: &TransactionId) -> Result<Option<Arc<SeenTransaction>>, StateError> {
+        if let Some(seen) = self.open.seen.get(id).or_else(|| self.cache.seen.get(id)) {
+            return Ok(Some(seen.clone()));
+        }
+        let seen = self.store.seen(id)?;
+        if let Some(seen) = &seen {
+            self.cache.seen.insert(*id, seen.clone());
+        }
+        Ok(seen)
+    }
+
     pub(crate) fn remember(&mut self, id: TransactionId, seen: SeenTransaction) {
-        self.group.seen.insert(id, Arc::new(seen));
+        let seen = Arc::new(seen);
+        // Only requests are cited; whether another one was sequenced is asked of the store.
+        if seen.scope.is_some() {
+            self.cache.seen.insert(id, seen.clone());
+        }
+        self.open.seen.insert(id, seen);
     }
 }

@@ -521,29 +521,3 @@ pub struct SeenTransaction {
     /// For an access request: what was asked for.
     pub scope: Option<Arc<AccessScope>>,
 }
-
-impl Record for SeenTransaction {
-    fn encode(&self) -> Vec<u8> {
-        Encoder::new(Layout::StoredRow)
-            .u64(self.at.sequence)
-            .u64(self.at.time_ms)
-            .option(self.sender.as_ref(), |e, sender| e.fixed(&sender.0))
-            .list(&self.decisions, |e, (subject, until)| e.fixed(&subject.0).u64(*until))
-            .option(self.scope.as_ref(), |e, scope| AccessScope::encode(e, scope))
-            .finish()
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut d = Decoder::new(Layout::StoredRow, bytes)?;
-        let seen = Self {
-            at: Moment { sequence: d.u64("sequence")?, time_ms: d.u64("time")? },
-            sender: d.option("sender", |d| Ok(AccountId(d.hash("account")?)))?,
-            decisions: d.list("decisions", limits::MAX_SUBJECTS, |d| {
-                Ok((AccountId(d.hash("subject")?), d.u64("permit until")?))
-            })?,
-            scope: d.option("scope", |d| AccessScope::decode(d).map(Arc::new))?,
-        };
-        d.finish()?;
-        Ok(seen)
-    }
-}

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use assent_core::{
     TransactionId,
@@ -83,8 +83,10 @@ fn bytes(output: &GroupOutput) -> Vec<Vec<u8>> {
     if let Some(sealed) = &output.sealed {
         all.push(sealed.header.encode());
         all.push(sealed.cursor.encode());
-        all.extend(sealed.state.iter().flat_map(|(key, value)| [key.to_bytes().to_vec(), value.to_bytes()]));
-        all.extend(sealed.seen.values().map(|seen| seen.encode()));
+        let state: BTreeMap<_, _> = sealed.state.iter().collect();
+        all.extend(state.into_iter().flat_map(|(key, value)| [key.to_bytes().to_vec(), value.to_bytes()]));
+        let seen: BTreeMap<_, _> = sealed.seen.iter().collect();
+        all.extend(seen.into_values().map(|seen| format!("{seen:?}").into_bytes()));
     }
     all
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use assent_metrics::Gate as Metrics;
+use assent_wire::Collected;
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     net::TcpStream,
@@ -121,10 +122,10 @@ impl Drop for Slot {
 }
 
 enum Io {
-    Plain(TcpStream),
+    Plain(Collected<TcpStream>),
     /// From another part of this process.
     Memory(DuplexStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<Collected<TlsStream<TcpStream>>>),
 }
 
 /// An accepted connection.
@@ -138,7 +139,7 @@ pub struct Connection {
 impl Connection {
     pub(crate) fn plain(stream: TcpStream, info: ConnectionInfo, slot: Slot) -> Self {
         let closed = Box::pin(info.0.closing.clone().cancelled_owned());
-        Self { io: Io::Plain(stream), info, closed, _slot: slot }
+        Self { io: Io::Plain(Collected::new(stream)), info, closed, _slot: slot }
     }
 
     /// From another part of this process: counted among no connections.
@@ -151,7 +152,7 @@ impl Connection {
 
     pub(crate) fn tls(stream: TlsStream<TcpStream>, info: ConnectionInfo, slot: Slot) -> Self {
         let closed = Box::pin(info.0.closing.clone().cancelled_owned());
-        Self { io: Io::Tls(Box::new(stream)), info, closed, _slot: slot }
+        Self { io: Io::Tls(Box::new(Collected::new(stream))), info, closed, _slot: slot }
     }
 
     fn is_closed(&mut self, context: &mut Context<'_>) -> io::Result<()> {

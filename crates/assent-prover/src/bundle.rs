@@ -42,8 +42,8 @@ pub(crate) enum BundleError {
 /// The bundle of a transaction.
 pub(crate) fn make(shared: &Shared, id: &TransactionId, open_details: bool) -> Result<Bundle, BundleError> {
     let (store, config) = (&shared.store, &shared.config);
-    let seen = store.transaction(id)?.ok_or(BundleError::Unknown)?;
-    let row = store.entry(seen.at.sequence)?.ok_or(BundleError::Unknown)?;
+    let sequence = store.sequence_of(id)?.ok_or(BundleError::Unknown)?;
+    let row = store.entry(sequence)?.ok_or(BundleError::Unknown)?;
     let batch = store.batch(row.batch_number)?.ok_or(BundleError::Unknown)?;
     let header = BatchHeader::decode(&batch.header)?;
     let anchor = shared.anchors.proof(row.batch_number)?.ok_or(BundleError::NotAnchored)?;

@@ -240,7 +240,7 @@ pub(crate) fn decision(
     subject: Option<AccountId>,
 ) -> Result<DecisionFile, ProofError> {
     let store = &shared.store;
-    let sequence = store.transaction(&id)?.ok_or(ProofError::Unknown)?.at.sequence;
+    let sequence = store.sequence_of(&id)?.ok_or(ProofError::Unknown)?;
     let row = entry_at(shared, sequence)?;
     let decisions: Vec<(usize, AccountId)> = (0..)
         .zip(&row.leaves)
@@ -331,11 +331,11 @@ fn cited(
         return Err(ProofError::Inconsistent("a record of access is none"));
     };
     let own: AccessLogLeaf = log.leaf(place)?;
-    if let Some(seen) = store.transaction(&request)?.filter(|seen| seen.at.sequence < own.at.sequence) {
-        let index = log.first::<AccessLogLeaf>(place, |at| at.sequence >= seen.at.sequence)?;
+    if let Some(sequence) = store.sequence_of(&request)?.filter(|sequence| *sequence < own.at.sequence) {
+        let index = log.first::<AccessLogLeaf>(place, |at| at.sequence >= sequence)?;
         if index < place && log.leaf::<AccessLogLeaf>(index)?.id == request {
             let leaf: AccessLogLeaf = log.leaf(index)?;
-            let row = entry_at(shared, seen.at.sequence)?;
+            let row = entry_at(shared, sequence)?;
             let decision = &row.leaves[decision_of(&row, &leaf.decision_leaf_hash)?];
             let asked = |leaf: &OutcomeLeaf| leaf.question.as_ref().map(|question| question.recipient);
             let is_request =

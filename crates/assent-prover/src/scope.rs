@@ -28,8 +28,8 @@ pub(crate) fn part(
     account: AccountId,
     id: &TransactionId,
 ) -> Result<Option<Part>, BundleError> {
-    let Some(seen) = shared.store.transaction(id)? else { return Ok(None) };
-    let Some(row) = shared.store.entry(seen.at.sequence)? else { return Ok(None) };
+    let Some(sequence) = shared.store.sequence_of(id)? else { return Ok(None) };
+    let Some(row) = shared.store.entry(sequence)? else { return Ok(None) };
     let logged = shared.store.record(row.position)?.transactions.into_iter().nth(row.index as usize);
     let chain = shared.config.manifest.chain_id();
     let transaction = logged

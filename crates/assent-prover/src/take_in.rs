@@ -150,7 +150,7 @@ impl Committer {
             signature: replayed.signature,
             first_position: replayed.first_position,
             groups: &replayed.outputs.iter().collect::<Vec<_>>(),
-            keep_records: true,
+            is_follower: true,
             tiles: &tiles,
             pages: Some(&pages),
             state_root: Some(record.state_root),

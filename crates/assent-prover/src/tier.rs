@@ -8,8 +8,8 @@ use crate::Shared;
 
 /// The tier of a transaction that the prover has executed, or `None`.
 pub(crate) fn status(shared: &Shared, id: &TransactionId) -> Result<Option<TierStatus>, StoreError> {
-    let Some(seen) = shared.store.transaction(id)? else { return Ok(None) };
-    let Some(row) = shared.store.entry(seen.at.sequence)? else { return Ok(None) };
+    let Some(sequence) = shared.store.sequence_of(id)? else { return Ok(None) };
+    let Some(row) = shared.store.entry(sequence)? else { return Ok(None) };
     let config = &shared.config;
     let mut status = TierStatus {
         tier: Tier::Sealed as i32,

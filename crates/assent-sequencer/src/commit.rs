@@ -181,7 +181,7 @@ impl Stages {
             signature: self.key.sign(&sealed.header.hash()),
             first_position,
             groups: &groups.iter().collect::<Vec<_>>(),
-            keep_records: false,
+            is_follower: false,
             tiles: &[],
             pages: None,
             state_root: None,

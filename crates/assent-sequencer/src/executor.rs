@@ -1,7 +1,7 @@
 //! The one thread that owns the state machine.
 
 use std::{
-    collections::HashMap,
+    collections::VecDeque,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -12,9 +12,7 @@ use std::{
 };
 
 use assent_core::{
-    TransactionId,
     batch::{BaseBlock, Refusal, RefusalReason},
-    limits,
     machine::{Fault, GroupStart, Machine, StateError},
 };
 use assent_metrics::{Stage, Submission as Judged};
@@ -32,8 +30,12 @@ use crate::{
 /// How often the executor looks whether it is to stop or a batch is due, when nothing comes in.
 const IDLE_TICK: Duration = Duration::from_millis(20);
 
+/// Submissions of one group, so that neither the queues before it nor the answers after it go in lumps that leave processors
+/// idle. A log record may hold more ([`assent_core::limits::MAX_GROUP_TRANSACTIONS`]).
+const GROUP_TRANSACTIONS: usize = 512;
+
 /// Executed groups that wait while one is being synced: with more, a group waits longer than its own sync takes.
-const GROUPS_AHEAD: usize = 1;
+const GROUPS_AHEAD: usize = 2;
 
 /// Sealed batches that wait while one is being stored. They are in memory, twice.
 const BATCHES_AHEAD: usize = 1;
@@ -98,7 +100,8 @@ impl Executor {
         let store = Arc::new(LedgerStore::open(&config.path, Role::Sequencer, &manifest.chain_id())?);
         let cursor = store.cursor(&manifest)?;
         let epoch = store.begin_epoch()?;
-        let mut machine = Machine::new(manifest.clone(), cursor.clone())?.with_cache(config.cache_bytes);
+        let mut machine =
+            Machine::new(manifest.clone(), cursor.clone())?.with_cache(config.cache_bytes).without_appends();
         let view = Arc::new(View::new(
             manifest,
             store.clone(),
@@ -161,7 +164,7 @@ impl Executor {
     }
 
     /// Runs until it is told to stop, or must not go on.
-    pub(crate) fn run(self, queue: &Receiver<Submission>, stop: &AtomicBool) -> Result<(), Halt> {
+    pub(crate) fn run(self, queue: &Receiver<Vec<Submission>>, stop: &AtomicBool) -> Result<(), Halt> {
         let Self { config, machine, state, view, stages, committer, epoch, carried, time_step_accepted } =
             self;
         thread::scope(|scope| {
@@ -171,8 +174,17 @@ impl Executor {
             let storing = named("store").spawn_scoped(scope, move || stages.store_all(&sealed))?;
             let committing =
                 named("commit").spawn_scoped(scope, move || committer.run(&executed, &to_store))?;
-            let mut executing =
-                Executing { config, machine, state, view, epoch, carried, time_step_accepted, to_commit };
+            let mut executing = Executing {
+                config,
+                machine,
+                state,
+                view,
+                epoch,
+                carried,
+                backlog: VecDeque::new(),
+                time_step_accepted,
+                to_commit,
+            };
             let result = executing.run(queue, stop);
             // The stages end when nothing more can come.
             drop(executing);
@@ -194,12 +206,14 @@ struct Executing {
     view: Arc<View>,
     epoch: u64,
     carried: Option<Submission>,
+    /// Admitted, and next in turn.
+    backlog: VecDeque<Submission>,
     time_step_accepted: bool,
     to_commit: SyncSender<Executed>,
 }
 
 impl Executing {
-    fn run(&mut self, queue: &Receiver<Submission>, stop: &AtomicBool) -> Result<(), Halt> {
+    fn run(&mut self, queue: &Receiver<Vec<Submission>>, stop: &AtomicBool) -> Result<(), Halt> {
         let mut last_alarm: Option<Instant> = None;
         loop {
             if last_alarm.is_none_or(|at| at.elapsed() >= ALARM_INTERVAL) {
@@ -208,10 +222,13 @@ impl Executing {
                     tracing::error!("{alarm}");
                 }
             }
-            let first = match self.carried.take() {
-                Some(carried) => Some(carried),
+            let first = match self.carried.take().or_else(|| self.backlog.pop_front()) {
+                Some(first) => Some(first),
                 None => match queue.recv_timeout(IDLE_TICK) {
-                    Ok(submission) => Some(submission),
+                    Ok(submissions) => {
+                        self.backlog.extend(submissions);
+                        self.backlog.pop_front()
+                    }
                     Err(RecvTimeoutError::Timeout) => None,
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 },
@@ -228,6 +245,14 @@ impl Executing {
                 return Ok(());
             }
         }
+    }
+
+    /// The next submission, where one is there.
+    fn next(&mut self, queue: &Receiver<Vec<Submission>>) -> Option<Submission> {
+        if self.backlog.is_empty() {
+            self.backlog.extend(queue.try_recv().ok()?);
+        }
+        self.backlog.pop_front()
     }
 
     fn start(&mut self) -> Result<GroupStart, Halt> {
@@ -275,7 +300,7 @@ impl Executing {
         }
     }
 
-    fn group(&mut self, first: Submission, queue: &Receiver<Submission>) -> Result<bool, Halt> {
+    fn group(&mut self, first: Submission, queue: &Receiver<Vec<Submission>>) -> Result<bool, Halt> {
         let start = self.start()?;
         if let Err(fault) = self.machine.begin_group(start) {
             let Fault::TimeStep { .. } = fault else { return Err(Halt::Fault(fault)) };
@@ -286,7 +311,8 @@ impl Executing {
         }
         let begun = Instant::now();
         let mut waiting = Vec::new();
-        let mut in_group = HashMap::new();
+        let first_sequence = self.machine.cursor().next_sequence;
+        let mut sequenced = 0;
         let mut next = Some(first);
         while let Some(submission) = next {
             let size = self.machine.open_size();
@@ -296,10 +322,10 @@ impl Executing {
             }
             let queued = Instant::now().duration_since(submission.since);
             self.config.metrics.stages.observe(Stage::Queue, queued);
-            let pending = self.execute(&submission, &mut in_group)?;
+            let pending = self.execute(&submission, first_sequence, &mut sequenced)?;
             waiting.push((submission.reply, pending));
             // Refused ones count too: nobody in the group waits for an endless stream of them.
-            next = if waiting.len() < limits::MAX_GROUP_TRANSACTIONS { queue.try_recv().ok() } else { None };
+            next = if waiting.len() < GROUP_TRANSACTIONS { self.next(queue) } else { None };
         }
         self.config.metrics.stages.observe(Stage::Execute, begun.elapsed());
         self.config.metrics.group.observe(waiting.len() as f64);
@@ -311,33 +337,33 @@ impl Executing {
     fn execute(
         &mut self,
         submission: &Submission,
-        in_group: &mut HashMap<TransactionId, usize>,
+        first_sequence: u64,
+        sequenced: &mut usize,
     ) -> Result<Pending, Halt> {
         let id = submission.transaction.id;
         let metrics = &self.config.metrics;
         let reason = match self.machine.execute(self.state.as_ref(), &submission.transaction)? {
             Ok(()) => {
-                let index = in_group.len();
-                in_group.insert(id, index);
+                *sequenced += 1;
                 metrics.judged(Judged::Sequenced);
-                return Ok(Pending::Entry(index, false));
+                return Ok(Pending::Entry(*sequenced - 1, false));
             }
             Err(reason) => reason,
         };
-        if let Some(index) = in_group.get(&id) {
-            metrics.judged(Judged::Duplicate);
-            return Ok(Pending::Entry(*index, true));
-        }
         // Look-up comes before the expiry check: what was sequenced once gets its receipt for ever.
         let may_be_known =
             matches!(reason, RefusalReason::Duplicate | RefusalReason::Expired | RefusalReason::ExpiryTooFar);
-        if may_be_known && self.machine.has_seen(self.state.as_ref(), &id)? {
-            // In a group before this one: that is on disk, and can be looked up, by the time that this group is answered.
+        let known = if may_be_known { self.machine.sequence_of(self.state.as_ref(), &id)? } else { None };
+        if let Some(sequence) = known {
             metrics.judged(Judged::Duplicate);
+            if let Some(index) = sequence.checked_sub(first_sequence) {
+                return Ok(Pending::Entry(usize::try_from(index).unwrap_or(usize::MAX), true));
+            }
+            // In a group before this one: that is on disk, and can be looked up, by the time that this group is answered.
             return Ok(Pending::Known(Reply::Sequenced));
         }
         metrics.refused(reason.name());
-        let sequence = self.machine.cursor().next_sequence + in_group.len() as u64;
+        let sequence = first_sequence + *sequenced as u64;
         let refusal = Refusal {
             chain_id: self.machine.chain_id(),
             key_id: self.config.manifest.sequencer_key.key_id(),

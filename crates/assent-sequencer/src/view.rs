@@ -185,8 +185,8 @@ impl View {
         if let Some((group, index)) = open {
             return Ok(Some(Answer { group, index, already_sequenced: true }));
         }
-        let Some(seen) = self.store.transaction(id)? else { return Ok(None) };
-        let Some(row) = self.store.entry(seen.at.sequence)? else { return Ok(None) };
+        let Some(sequence) = self.store.sequence_of(id)? else { return Ok(None) };
+        let Some(row) = self.store.entry(sequence)? else { return Ok(None) };
         let first = row.entry.sequence - u64::from(row.index);
         let entries = self.store.entries_while(first, |other| other.position == row.position)?;
         let signature = self.store.group_signature(row.position)?;

@@ -19,10 +19,15 @@ const BLOOM_BITS_A_KEY: f64 = 10.0;
 /// The same for a memtable, as a share of its bytes: ten bits for each key with a row of some 100 bytes.
 const MEMTABLE_BLOOM_RATIO: f64 = 0.015;
 /// Bytes of a family in memory before they become a file. Where a database has no log of its own, so many have to be derived
-/// again after a crash.
-const WRITE_BUFFER_BYTES: usize = 64 * 1024 * 1024;
-/// Levels whose files are not compressed: they are rewritten soon. The others are, by a third.
+/// again after a crash: a quarter of a million entries, some seconds.
+const WRITE_BUFFER_BYTES: usize = 128 * 1024 * 1024;
+/// Levels whose files are not compressed, in families that are searched: they are rewritten soon.
 const UNCOMPRESSED_LEVELS: usize = 2;
+/// Files that a searched family collects before they are merged into its first sorted level. Each is a look-up's business; the
+/// more there are, the less often that level is rewritten.
+const FIRST_FILES: i32 = 8;
+/// Bytes of that level: as many as its first files have together, so that a merge rewrites about what it brings.
+const FIRST_LEVEL_BYTES: u64 = 512 * 1024 * 1024;
 /// Levels that RocksDB has.
 const LEVELS: usize = 7;
 
@@ -170,6 +175,12 @@ impl Family {
         if self.is_searched() {
             // Most look-ups of an id are for one that is not there, and most of state for one that was not used lately.
             table.set_bloom_filter(BLOOM_BITS_A_KEY, false);
+            // Its keys lie anywhere: the first files are rewritten soon, and so often that they had better be large.
+            let mut compression = [DBCompressionType::Lz4; LEVELS];
+            compression[..UNCOMPRESSED_LEVELS].fill(DBCompressionType::None);
+            options.set_compression_per_level(&compression);
+            options.set_max_bytes_for_level_base(FIRST_LEVEL_BYTES);
+            options.set_level_zero_file_num_compaction_trigger(FIRST_FILES);
             options.set_memtable_whole_key_filtering(true);
             options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
         }
@@ -238,9 +249,7 @@ impl Database {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
-        let mut compression = [DBCompressionType::Lz4; LEVELS];
-        compression[..UNCOMPRESSED_LEVELS].fill(DBCompressionType::None);
-        options.set_compression_per_level(&compression);
+        options.set_compression_type(DBCompressionType::Lz4);
         options.set_write_buffer_size(WRITE_BUFFER_BYTES);
         // After a crash the last record of RocksDB's own log may be torn; it was never acknowledged. Anything else that
         // cannot be read must not be skipped in silence, as the default mode would.

@@ -49,8 +49,9 @@ pub struct SealedWrite<'a> {
     pub first_position: u64,
     /// What the groups of the batch gave.
     pub groups: &'a [&'a GroupOutput],
-    /// For a prover: the log records are kept too. A sequencer's log has them.
-    pub keep_records: bool,
+    /// For a prover or validator: log records and details are kept too. A sequencer's log has the records, and it shows nobody
+    /// a detail.
+    pub is_follower: bool,
     /// For a prover: tiles that changed.
     pub tiles: &'a [(TileId, Vec<Hash>)],
     /// For a prover: pages of the state tree that changed. With them the logs of subjects and recipients are kept too.
@@ -227,17 +228,22 @@ impl LedgerStore {
     pub fn store_sealed(&self, write: &SealedWrite<'_>) -> Result<(), StoreError> {
         let (db, sealed) = (&self.database, write.sealed);
         let mut writes = Writes::default();
-        for (key, value) in &sealed.state {
+        // In the order of their keys, neighbours are found and written together.
+        let mut state: Vec<_> = sealed.state.iter().collect();
+        state.sort_unstable_by_key(|(key, _)| **key);
+        for (key, value) in state {
             db.put(&mut writes, Family::State, &key.to_bytes(), &value.to_bytes());
         }
-        for (id, seen) in &sealed.seen {
-            db.put(&mut writes, Family::Transactions, &id.0, &seen.encode());
+        let mut seen: Vec<_> = sealed.seen.iter().collect();
+        seen.sort_unstable_by_key(|(id, _)| **id);
+        for (id, seen) in seen {
+            db.put(&mut writes, Family::Transactions, &id.0, &seen.at.sequence.to_be_bytes());
         }
         for group in write.groups {
-            for (sequence, row) in StoredEntry::of_group(group) {
+            for (sequence, row) in StoredEntry::of_group(group, write.is_follower) {
                 db.put(&mut writes, Family::Entries, &sequence.to_be_bytes(), &row);
             }
-            if write.keep_records {
+            if write.is_follower {
                 let key = group.record.position.to_be_bytes();
                 db.put(&mut writes, Family::Log, &key, &group.record_bytes);
             }
@@ -374,18 +380,17 @@ impl LedgerStore {
         Ok(found)
     }
 
-    /// What is remembered of a transaction of a stored batch.
+    /// The sequence of a transaction of a stored batch.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`].
-    pub fn transaction(&self, id: &TransactionId) -> Result<Option<SeenTransaction>, StoreError> {
-        self.database
-            .get(Family::Transactions, &id.0)?
-            .map(|row| {
-                SeenTransaction::decode(&row)
-                    .map_err(|source| Database::corrupt(Family::Transactions, &id.0, source))
-            })
-            .transpose()
+    pub fn sequence_of(&self, id: &TransactionId) -> Result<Option<u64>, StoreError> {
+        let Some(row) = self.database.get(Family::Transactions, &id.0)? else { return Ok(None) };
+        let sequence = row.try_into().map_err(|_| {
+            let wrong = assent_core::codec::DecodeError::invalid("sequence", "not 8 bytes");
+            Database::corrupt(Family::Transactions, &id.0, wrong)
+        })?;
+        Ok(Some(u64::from_be_bytes(sequence)))
     }
 
     /// The newest signed checkpoint and its size.
@@ -469,8 +474,14 @@ impl StateRead for LedgerStore {
     }
 
     fn seen(&self, id: &TransactionId) -> Result<Option<Arc<SeenTransaction>>, StateError> {
-        let seen = self.transaction(id).map_err(|error| StateError::Storage(Box::new(error)))?;
-        Ok(seen.map(Arc::new))
+        let storage = |error| StateError::Storage(Box::new(error));
+        let Some(sequence) = self.sequence_of(id).map_err(storage)? else { return Ok(None) };
+        // Rare: of an old request that is cited, or of a transaction that comes again.
+        let key = sequence.to_be_bytes();
+        let row = self.database.must(Family::Entries, &key).map_err(storage)?;
+        let row = StoredEntry::decode(&row)
+            .map_err(|source| storage(Database::corrupt(Family::Entries, &key, source)))?;
+        Ok(Some(Arc::new(row.seen())))
     }
 }
 

@@ -1,11 +1,12 @@
 //! Rows that are stored and never hashed.
 
 use assent_core::{
-    Hash,
+    AccountId, Hash,
     codec::{DecodeError, Decoder, Encoder, Layout},
     limits,
     machine::GroupOutput,
-    outcome::{Detail, ENTRY_BYTES, Entry, OutcomeLeaf},
+    outcome::{Detail, ENTRY_BYTES, Entry, OutcomeKind, OutcomeLeaf},
+    records::{Moment, SeenTransaction},
 };
 
 /// Bytes of one leaf or detail that is read back: both are smaller than the body limit by construction.
@@ -26,15 +27,16 @@ pub struct StoredEntry {
     pub entry: Entry,
     /// Leaves of the outcome tree.
     pub leaves: Vec<OutcomeLeaf>,
-    /// The detail of each.
+    /// The detail of each; empty in a sequencer's database.
     pub details: Vec<Detail>,
 }
 
 impl StoredEntry {
     /// The rows of a group with their sequences, encoded.
-    pub(crate) fn of_group(output: &GroupOutput) -> impl Iterator<Item = (u64, Vec<u8>)> {
+    pub(crate) fn of_group(output: &GroupOutput, with_details: bool) -> impl Iterator<Item = (u64, Vec<u8>)> {
         let rows = output.executed.iter().zip(&output.receipts).zip(0u32..);
-        rows.map(|((executed, receipt), index)| {
+        rows.map(move |((executed, receipt), index)| {
+            let details = if with_details { executed.details.as_slice() } else { &[] };
             let row = Encoder::new(Layout::StoredRow)
                 .u64(output.record.position)
                 .u32(index)
@@ -42,10 +44,29 @@ impl StoredEntry {
                 .u64(receipt.epoch)
                 .fixed(&executed.entry.encode())
                 .list(&executed.encoded_leaves, |e, leaf| e.long(leaf))
-                .list(&executed.details, |e, detail| e.long(&detail.encode()))
+                .list(details, |e, detail| e.long(&detail.encode()))
                 .finish();
             (executed.entry.sequence, row)
         })
+    }
+
+    /// What execution remembers of it. Who signed what is no request is not: nothing asks for it.
+    pub(crate) fn seen(&self) -> SeenTransaction {
+        let decided = |leaf: &&OutcomeLeaf| {
+            matches!(leaf.kind, OutcomeKind::AccessPermitted | OutcomeKind::AccessDenied)
+        };
+        let question = self.leaves.iter().find(decided).and_then(|leaf| leaf.question.as_ref());
+        SeenTransaction {
+            at: Moment { sequence: self.entry.sequence, time_ms: self.entry.time_ms },
+            sender: question.map(|question| question.recipient),
+            decisions: self
+                .leaves
+                .iter()
+                .filter(decided)
+                .map(|leaf| (AccountId(leaf.object), leaf.permit_until_ms))
+                .collect(),
+            scope: question.map(|question| question.scope.clone()),
+        }
     }
 
     /// The entry alone, encoded: what a batch is made of.
