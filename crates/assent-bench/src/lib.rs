@@ -7,6 +7,7 @@
 
 mod codec;
 pub mod drive;
+mod echo;
 pub mod ledger;
 pub mod limits;
 pub mod processes;

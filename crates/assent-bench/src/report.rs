@@ -190,6 +190,15 @@ impl Report {
     }
 }
 
+impl Report {
+    /// The rate that a share of the bound is told of, and whether it is one with a prover: until everything was checkpointed,
+    /// where there is a prover.
+    #[must_use]
+    pub fn sustained(&self) -> (f64, bool) {
+        self.checkpointed_rate.map_or((self.rate, false), |rate| (rate, true))
+    }
+}
+
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / 1024.0 / 1024.0
 }

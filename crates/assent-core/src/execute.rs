@@ -200,7 +200,7 @@ impl<S: StateRead> Context<'_, '_, S> {
             terms: terms.encode(),
         };
         let terms_hash = record.terms_hash();
-        self.view.write(StateKey::consent(self.id()), Consent { record, terms: terms.clone() });
+        self.view.write(StateKey::consent(self.id()), Consent::new(record, terms.clone()));
         let executed = self.act(OutcomeKind::ConsentGranted, self.id().0, consents.log.size());
         let place = consents.active.partition_point(|(id, _)| *id < self.transaction.id);
         consents.active.insert(place, (self.transaction.id, terms_hash));
@@ -222,16 +222,14 @@ impl<S: StateRead> Context<'_, '_, S> {
         };
         let consent: Option<Arc<Consent>> = self.view.read(StateKey::consent(id))?;
         let by_code = matches!(by, RevokeBy::Code(_));
-        let entitled = consent.filter(|consent| {
-            let record = &consent.record;
-            record.revoked.is_none() && (by_code || sender == Some(record.subject))
-        });
+        let entitled =
+            consent.filter(|consent| !consent.is_revoked() && (by_code || sender == Some(consent.subject())));
         let Some(consent) = entitled else {
             return Ok(Ok(self.act(OutcomeKind::RevocationWithoutEffect, id.0, 0)));
         };
         let mut consent = Arc::unwrap_or_clone(consent);
-        consent.record.revoked = Some(self.at);
-        let key = StateKey::subject_consents(consent.record.subject);
+        consent.revoke(self.at);
+        let key = StateKey::subject_consents(consent.subject());
         self.view.write(StateKey::consent(id), consent);
         let mut consents: SubjectConsents = self.taken(key)?;
         let executed = self.act(OutcomeKind::ConsentRevoked, id.0, consents.log.size());

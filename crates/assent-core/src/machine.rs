@@ -239,16 +239,15 @@ struct Weigh;
 
 impl Weighter<StateKey, KeptRecord> for Weigh {
     fn weight(&self, _: &StateKey, (_, encoded): &KeptRecord) -> u64 {
-        (KEPT_OVERHEAD + KEPT_FACTOR * encoded) as u64
+        (KEPT_OVERHEAD + encoded + encoded / 2) as u64
     }
 }
 
-/// Bytes of a record in the cache beside those of its content: key, pointers, counts, what the allocator adds.
+/// Bytes of a record in the cache beside those of its content, which decoded and in small pieces are half as many again as
+/// encoded: key, pointers, counts, what the allocator adds.
 const KEPT_OVERHEAD: usize = 192;
-/// How much larger a record is decoded, in small pieces, than encoded. Measured on consents with one provision.
-const KEPT_FACTOR: usize = 2;
 /// Share of the cache for transactions that later ones may cite: one in so many bytes of it.
-const SEEN_SHARE: u64 = 4;
+const SEEN_SHARE: u64 = 8;
 /// Bytes that a transaction takes in the cache: its key, and a request's scope.
 const SEEN_BYTES: u64 = 512;
 /// Bytes that decoded records may take unless it is said otherwise.

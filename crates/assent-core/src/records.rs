@@ -238,22 +238,43 @@ impl Record for ConsentRecord {
     }
 }
 
-/// A consent as decisions read it: the record, and its terms decoded.
+/// A consent as decisions read it: the record with its terms decoded, and only so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Consent {
-    pub(crate) record: ConsentRecord,
+    /// Without its terms.
+    record: ConsentRecord,
     pub(crate) terms: ConsentTerms,
+}
+
+impl Consent {
+    /// Of a record, whose terms are these.
+    pub(crate) fn new(record: ConsentRecord, terms: ConsentTerms) -> Self {
+        Self { record: ConsentRecord { terms: Vec::new(), ..record }, terms }
+    }
+
+    pub(crate) fn subject(&self) -> AccountId {
+        self.record.subject
+    }
+
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.record.revoked.is_some()
+    }
+
+    pub(crate) fn revoke(&mut self, at: Moment) {
+        self.record.revoked = Some(at);
+    }
 }
 
 impl Record for Consent {
     fn encode(&self) -> Vec<u8> {
-        self.record.encode()
+        // Terms have one encoding.
+        ConsentRecord { terms: self.terms.encode(), ..self.record.clone() }.encode()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let record = ConsentRecord::decode(bytes)?;
         let terms = ConsentTerms::decode(&record.terms)?;
-        Ok(Self { record, terms })
+        Ok(Self::new(record, terms))
     }
 }
 

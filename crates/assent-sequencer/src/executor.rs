@@ -40,6 +40,9 @@ const GROUPS_AHEAD: usize = 2;
 /// Sealed batches that wait while one is being stored. They are in memory, twice.
 const BATCHES_AHEAD: usize = 1;
 
+/// How long a group pauses while the prover is behind: with full groups, half of what one takes.
+const PACE: Duration = Duration::from_millis(20);
+
 /// How often the log tells how far applying it again has come.
 const PROGRESS: Duration = Duration::from_secs(5);
 
@@ -237,7 +240,12 @@ impl Executing {
                 return Ok(());
             }
             let goes_on = match first {
-                Some(first) => self.group(first, queue)?,
+                Some(first) => {
+                    if self.view.proven.is_behind(&self.config.clock) {
+                        thread::sleep(PACE);
+                    }
+                    self.group(first, queue)?
+                }
                 None => self.seal_if_due()?,
             };
             if !goes_on {

@@ -5,7 +5,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use assent_core::{batch::BatchHeader, note::Checkpoint};
@@ -17,6 +17,8 @@ use crate::Clock;
 /// that nobody relies for longer on entries that nobody has checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
+    /// Age of the oldest unproven batch from which on groups pause, while a prover reports; zero for never.
+    pub pace: Duration,
     /// Age of the oldest unproven batch from which on the log is full of warnings.
     pub alarm: Duration,
     /// Age of the oldest unproven batch from which on only revocations are sequenced.
@@ -25,7 +27,11 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { alarm: Duration::from_secs(24 * 3600), limit: Duration::from_secs(72 * 3600) }
+        Self {
+            pace: Duration::from_secs(3),
+            alarm: Duration::from_secs(24 * 3600),
+            limit: Duration::from_secs(72 * 3600),
+        }
     }
 }
 
@@ -35,9 +41,13 @@ pub(crate) struct Proven {
     batches: AtomicU64,
     /// Time of the oldest sealed batch that is not proven; 0 where there is none.
     since_ms: AtomicU64,
-    /// Held while either changes, so that a report and a seal do not cross.
-    changing: Mutex<()>,
+    /// When a prover reported last that it had come further; held while anything changes, so that a report and a seal do not
+    /// cross.
+    changing: Mutex<Option<Instant>>,
 }
+
+/// A prover that has come no further for so long is not waited for.
+const REPORTING: Duration = Duration::from_secs(5);
 
 impl Proven {
     pub(crate) fn open(store: &LedgerStore, retention: Retention, sealed: u64) -> Result<Self, StoreError> {
@@ -45,7 +55,7 @@ impl Proven {
             retention,
             batches: AtomicU64::new(store.proven_batches()?),
             since_ms: AtomicU64::new(0),
-            changing: Mutex::new(()),
+            changing: Mutex::new(None),
         };
         proven.refresh(store, sealed)?;
         Ok(proven)
@@ -87,11 +97,12 @@ impl Proven {
         sealed: impl FnOnce() -> u64,
         checkpoint: &Checkpoint,
     ) -> Result<u64, StoreError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let sealed = sealed();
         if checkpoint.size <= sealed
             && self.batches.fetch_max(checkpoint.size, Ordering::AcqRel) < checkpoint.size
         {
+            *reported = Some(Instant::now());
             store.set_proven_batches(checkpoint.size)?;
             self.refresh(store, sealed)?;
         }
@@ -106,7 +117,17 @@ impl Proven {
         }
     }
 
-    /// The same, where it is past the limit.
+    /// Whether a prover that reports is so far behind that sequencing should leave it some of the processor's time.
+    pub(crate) fn is_behind(&self, clock: &Clock) -> bool {
+        let pace = self.retention.pace;
+        if pace.is_zero() || self.age(clock) <= pace {
+            return false;
+        }
+        let reported = *self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.is_some_and(|at| at.elapsed() < REPORTING)
+    }
+
+    /// How old the oldest unproven batch is, where that is past the limit.
     pub(crate) fn over_limit(&self, clock: &Clock) -> Option<Duration> {
         Some(self.age(clock)).filter(|age| *age > self.retention.limit)
     }

@@ -151,6 +151,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Collected<S> {
     }
 }
 
+#[cfg(feature = "tonic")]
+impl<S: tonic::transport::server::Connected> tonic::transport::server::Connected for Collected<S> {
+    type ConnectInfo = S::ConnectInfo;
+
+    fn connect_info(&self) -> S::ConnectInfo {
+        self.inner.connect_info()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

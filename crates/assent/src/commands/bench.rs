@@ -2,6 +2,7 @@
 
 use std::{
     io::IsTerminal,
+    path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use assent_bench::{
     processes::{self, Watched},
     workload::{Mix, PopulationSize},
 };
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::ClientArgs;
 use crate::output::{self, Outcome};
@@ -46,7 +47,7 @@ Use a ledger made for it: what is measured is sequenced and stays.
 
 /// Arguments of `assent bench`.
 #[derive(Args)]
-#[command(after_help = BENCH_HELP)]
+#[command(after_help = BENCH_HELP, args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
     /// How transactions are submitted
     #[arg(long, value_enum, default_value = "stream")]
@@ -87,8 +88,32 @@ pub struct BenchArgs {
     /// Process to look at, where it is not found by itself: those named assent that run a role on this machine are
     #[arg(long = "process", value_name = "NAME=PID")]
     processes: Vec<String>,
+    /// Measure the limits of this machine first, and tell which share of the bound was reached
+    #[arg(long)]
+    limits: bool,
+    /// Folder for the synced writes of the limits, on the disk that a ledger would be on [default: the system's for temporary
+    /// files]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
     #[command(flatten)]
     client: ClientArgs,
+    #[command(subcommand)]
+    command: Option<BenchCommand>,
+}
+
+/// `assent bench …`
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// Measure what no design avoids on this machine (signatures, hashes, synced writes, empty calls, execution, state tree), and
+    /// the rate that follows. Needs no node; takes half a minute; let nothing else run
+    Limits {
+        /// Folder for synced writes, on the disk that a ledger would be on [default: the system's for temporary files]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn watched(given: &[String]) -> anyhow::Result<Vec<Watched>> {
@@ -138,8 +163,28 @@ impl Teller {
     }
 }
 
+async fn measure_limits(
+    dir: Option<&Path>,
+    population: PopulationSize,
+    mix: Mix,
+    teller: &Teller,
+) -> anyhow::Result<assent_bench::limits::Limits> {
+    let usual = std::env::temp_dir();
+    let dir = dir.unwrap_or(&usual);
+    let limits = assent_bench::limits::measure(dir, population, mix, &|text| teller.tell(text)).await;
+    teller.end();
+    limits.with_context(|| format!("with synced writes in {}", dir.display()))
+}
+
 /// Runs it. Exit code 1 where nothing was sequenced.
 pub async fn run(args: BenchArgs) -> anyhow::Result<Outcome> {
+    let teller = Teller::new();
+    if let Some(BenchCommand::Limits { dir, json }) = &args.command {
+        let population = PopulationSize { patients: 2_500, clinics: 500, consents: 4 };
+        let limits = measure_limits(dir.as_deref(), population, Mix::default(), &teller).await?;
+        output::print(*json, || limits.to_string(), || serde_json::json!(limits));
+        return Ok(Outcome::Done);
+    }
     let mode = match args.mode {
         ModeArg::Unary => Mode::Unary,
         ModeArg::Many => Mode::Many,
@@ -166,13 +211,26 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<Outcome> {
         duration: Duration::from_secs(args.duration),
         processes: watched(&args.processes)?,
     };
-    let teller = Teller::new();
+    let limits = if args.limits {
+        // A population larger than memory likes would measure the making of it.
+        let population = PopulationSize { patients: args.patients.min(10_000), ..plan.population };
+        Some(measure_limits(args.dir.as_deref(), population, args.mix, &teller).await?)
+    } else {
+        None
+    };
     let report = assent_bench::run(&plan, &|text| teller.tell(text)).await;
     teller.end();
-    let report = report.map_err(|error| match error {
+    let mut report = report.map_err(|error| match error {
         assent_bench::BenchError::Client(error) => super::with_hint(error),
         other => other.into(),
     })?;
+    if let Some(limits) = limits {
+        if !args.client.json {
+            output::print_text(&limits.to_string());
+        }
+        let (rate, with_prover) = report.sustained();
+        report.limits = Some(limits.reached(rate, mode, with_prover));
+    }
     output::print(args.client.json, || report.to_string(), || serde_json::json!(report));
     ensure!(report.receipts > 0, "nothing was sequenced in the measured time");
     Ok(Outcome::Done)

@@ -507,6 +507,7 @@ impl Process {
             },
             queue_capacity: usize::try_from(settings.number("sequencer.queue"))?,
             retention: Retention {
+                pace: Duration::from_millis(settings.number("retention.pace_ms")),
                 alarm: Duration::from_secs(settings.number("retention.alarm_s")),
                 limit: Duration::from_secs(settings.number("retention.limit_s")),
             },

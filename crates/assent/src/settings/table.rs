@@ -96,7 +96,7 @@ const ALL: &[Role] = &[Node, Sequencer, Prover, Validator, Mockchain];
 const DAY_MS: u64 = 24 * 3_600_000;
 
 /// All settings, in the order in which they are shown.
-pub const SETTINGS: [Setting; 40] = [
+pub const SETTINGS: [Setting; 41] = [
     setting(
         "sequencer.listen",
         Address,
@@ -131,6 +131,13 @@ pub const SETTINGS: [Setting; 40] = [
         "500",
         &[Node, Sequencer],
         "A batch is sealed when its first entry is this old, in milliseconds",
+    ),
+    setting(
+        "retention.pace_ms",
+        Number(0, 7 * DAY_MS),
+        "3000",
+        &[Node, Sequencer],
+        "When a sealed batch has waited so long for a prover that reports, groups pause so that it can catch up; 0: they never do",
     ),
     setting(
         "retention.alarm_s",
@@ -171,9 +178,9 @@ pub const SETTINGS: [Setting; 40] = [
     setting(
         "execution.cache_mib",
         Number(1, 1_048_576),
-        "256",
+        "1536",
         &[Node, Sequencer, Prover, Validator],
-        "Memory for records of state that are kept decoded, in MiB: a thousand consents each; a node has two such",
+        "Most memory for decoded records of state, in MiB: a million consents use 1,300; a node has two such",
     ),
     setting(
         "anchor.interval_ms",
