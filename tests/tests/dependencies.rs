@@ -27,17 +27,30 @@ fn the_verifier_depends_on_no_database_network_or_async_runtime() {
 #[test]
 fn crates_depend_on_each_other_as_the_architecture_says() {
     // docs/architecture.md has the same table.
-    let allowed: [(&str, &[&str]); 13] = [
+    let allowed: [(&str, &[&str]); 15] = [
         ("assent-proto", &[]),
         ("assent-merkle", &[]),
         ("assent-metrics", &[]),
         ("assent-mockchain", &[]),
+        ("assent-wire", &[]),
         ("assent-core", &["assent-merkle", "assent-proto"]),
         ("assent-verify", &["assent-core", "assent-merkle", "assent-proto"]),
         ("assent-fhir", &["assent-core", "assent-merkle", "assent-proto"]),
         ("assent-store", &["assent-core", "assent-merkle", "assent-proto"]),
-        ("assent-client", &["assent-core", "assent-merkle", "assent-proto"]),
-        ("assent-gate", &["assent-core", "assent-merkle", "assent-metrics", "assent-proto"]),
+        ("assent-client", &["assent-core", "assent-merkle", "assent-proto", "assent-wire"]),
+        (
+            "assent-bench",
+            &[
+                "assent-client",
+                "assent-core",
+                "assent-merkle",
+                "assent-proto",
+                "assent-store",
+                "assent-verify",
+                "assent-wire",
+            ],
+        ),
+        ("assent-gate", &["assent-core", "assent-merkle", "assent-metrics", "assent-proto", "assent-wire"]),
         ("assent-anchor", &["assent-core", "assent-merkle", "assent-proto", "assent-verify"]),
         (
             "assent-sequencer",
@@ -48,6 +61,7 @@ fn crates_depend_on_each_other_as_the_architecture_says() {
                 "assent-metrics",
                 "assent-proto",
                 "assent-store",
+                "assent-wire",
             ],
         ),
         (
@@ -62,6 +76,7 @@ fn crates_depend_on_each_other_as_the_architecture_says() {
                 "assent-proto",
                 "assent-store",
                 "assent-verify",
+                "assent-wire",
             ],
         ),
     ];

@@ -6,7 +6,7 @@ use assent_core::note::Checkpoint;
 use assent_verify::replay::Replayed;
 use tokio::sync::mpsc;
 
-use crate::{Duty, ProverError, Shared, status, take_in::Committer};
+use crate::{Duty, ProverError, Shared, status, take_in::Committer, worker::Worker};
 
 /// Executed batches that wait to be committed: one that is being committed and one after it, so that neither stage waits
 /// for the other where batches differ in size.
@@ -17,20 +17,18 @@ pub(crate) async fn run(
     mut committer: Committer,
     mut executed: mpsc::Receiver<Arc<Replayed>>,
 ) -> Result<(), ProverError> {
+    let worker = Worker::start("prover-commit").map_err(ProverError::Thread)?;
     while let Some(replayed) = executed.recv().await {
         if shared.is_halting() {
             break;
         }
         let batch = replayed.clone();
-        let work = tokio::task::spawn_blocking(move || {
+        let work = worker.run(move || {
             let checkpoint = committer.commit(&replayed);
             (committer, checkpoint)
         });
         let checkpoint;
-        (committer, checkpoint) = match work.await {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
+        (committer, checkpoint) = work.await.ok_or(ProverError::Panicked)?;
         tell(&shared, &checkpoint?);
         status::committed(&shared, &batch)?;
     }

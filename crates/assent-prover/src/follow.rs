@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     Duty, ProverError, Shared, halt,
     take_in::{BatchError, Executor},
+    worker::Worker,
 };
 
 /// Bytes of one message of the stream: a whole batch, with its entries.
@@ -51,6 +52,7 @@ pub(crate) async fn run(
         .keep_alive_while_idle(true);
     let channel = shared.config.sequencer.channel(&endpoint)?;
     let mut executor = Some(executor);
+    let thread = Worker::start("prover-execute").map_err(ProverError::Thread)?;
     let mut pause = BACKOFF.0;
     let mut last_problem = String::new();
     loop {
@@ -59,7 +61,7 @@ pub(crate) async fn run(
             return Ok(());
         }
         let before = *shared.batches.borrow();
-        let ended = follow(&shared, &channel, &mut executor, &executed, &mut shutdown).await?;
+        let ended = follow(&shared, &channel, &thread, &mut executor, &executed, &mut shutdown).await?;
         shared.config.metrics.following.set(0);
         match ended {
             Ended::Stopped => return Ok(()),
@@ -89,6 +91,7 @@ pub(crate) async fn run(
 async fn follow(
     shared: &Arc<Shared>,
     channel: &Authorized,
+    thread: &Worker,
     executor: &mut Option<Executor>,
     executed: &mpsc::Sender<Arc<Replayed>>,
     shutdown: &mut watch::Receiver<bool>,
@@ -139,11 +142,11 @@ async fn follow(
             return Ok(Ended::Halted);
         }
         let Some(mut worker) = executor.take() else { return Ok(Ended::Halted) };
-        let work = tokio::task::spawn_blocking(move || {
+        let work = thread.run(move || {
             let result = worker.execute(&batch);
             (worker, batch, result)
         });
-        let Ok((worker, batch, result)) = work.await else {
+        let Some((worker, batch, result)) = work.await else {
             halt::halt(shared, "the re-execution panicked".into());
             return Ok(Ended::Halted);
         };

@@ -26,6 +26,7 @@ mod service;
 mod status;
 mod take_in;
 mod tier;
+mod worker;
 
 use std::{
     path::PathBuf,
@@ -162,6 +163,12 @@ pub enum ProverError {
         /// Why.
         problem: String,
     },
+    /// The operating system refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    /// Committing a batch panicked.
+    #[error("committing a batch panicked; the log says where")]
+    Panicked,
     /// A report cannot be written.
     #[error("cannot write {path}: {source}")]
     Report {

@@ -16,7 +16,7 @@ use assent_core::{
     machine::{Fault, GroupStart, Machine, StateError},
 };
 use assent_metrics::{Stage, Submission as Judged};
-use assent_store::{LedgerStore, Overlay, Role, StoreError};
+use assent_store::{LedgerStore, Overlay, Role, StoreError, give_way};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -40,8 +40,8 @@ const GROUPS_AHEAD: usize = 2;
 /// Sealed batches that wait while one is being stored. They are in memory, twice.
 const BATCHES_AHEAD: usize = 1;
 
-/// How long a group pauses while the prover is behind: with full groups, half of what one takes.
-const PACE: Duration = Duration::from_millis(20);
+/// How long a group pauses while the prover is behind: with full groups, about what one takes beside a prover.
+const PACE: Duration = Duration::from_millis(40);
 
 /// How often the log tells how far applying it again has come.
 const PROGRESS: Duration = Duration::from_secs(5);
@@ -174,7 +174,10 @@ impl Executor {
             let (to_commit, executed) = sync_channel(GROUPS_AHEAD);
             let (to_store, sealed) = sync_channel(BATCHES_AHEAD);
             let named = |name: &str| thread::Builder::new().name(name.into());
-            let storing = named("store").spawn_scoped(scope, move || stages.store_all(&sealed))?;
+            let storing = named("store").spawn_scoped(scope, move || {
+                give_way();
+                stages.store_all(&sealed)
+            })?;
             let committing =
                 named("commit").spawn_scoped(scope, move || committer.run(&executed, &to_store))?;
             let mut executing = Executing {

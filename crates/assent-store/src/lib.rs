@@ -21,12 +21,14 @@
 //! no sync of its own. If we crash before it, the cursor still names the batch's first record and opening applies the
 //! records again, to the same bytes. A log record that was not synced was not acknowledged; it may be there or not.
 
+mod aside;
 mod database;
 mod ledger;
 mod overlay;
 mod party_logs;
 mod rows;
 
+pub use aside::{give_way, spawn_aside};
 pub use database::{Database, Role, Row, StoreError};
 pub use ledger::{Commit, LedgerStore, SealedWrite};
 pub use overlay::Overlay;
