@@ -6,7 +6,7 @@ RELEASE := --release --locked
 TARGET := $(shell $(CARGO) metadata --format-version 1 --no-deps --offline 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test stack-test fuzz check verify-example
+.PHONY: help deps build demo test stack-test fuzz instructions check verify-example
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -30,6 +30,9 @@ stack-test: build ## Build the image with a Docker engine, and kill the stack's 
 
 fuzz: deps ## Fuzz everything that reads bytes of others, FUZZ_SECONDS (60) for each target
 	@scripts/fuzz $(or $(FUZZ_SECONDS),60) "$(TARGET)"
+
+instructions: build ## Count the instructions of the hot functions, and compare them with what they were
+	@scripts/instructions
 
 check: deps ## Formatting, lints, documentation
 	$(CARGO) fmt --all --check

@@ -3,7 +3,7 @@
 //! ```console
 //! $ cargo bench --workspace --bench hot                       # nanoseconds
 //! $ cargo bench --workspace --bench hot -- --instructions     # instructions an operation, counted by valgrind
-//! $ cargo bench --workspace --bench hot -- --instructions --against benches/instructions.json
+//! $ cargo bench --workspace --bench hot -- --instructions --against FILE
 //! ```
 //!
 //! Instructions are counted over two numbers of operations, in a process each; the difference leaves out what making ready
@@ -309,6 +309,25 @@ const CASES: [Named; 22] = [
     Named("decode a log record, a transaction", 200, || log_record(true)),
 ];
 
+/// What was counted, and where.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Counted {
+    machine: String,
+    instructions: BTreeMap<String, u64>,
+}
+
+/// Compiler and processor.
+fn machine() -> String {
+    let version = Command::new("rustc").arg("-V").output().map(|output| output.stdout).unwrap_or_default();
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = cpu.lines().find(|line| line.starts_with(name)).and_then(|line| line.split(": ").nth(1));
+        line.unwrap_or("?").to_owned()
+    };
+    let version = String::from_utf8_lossy(&version).trim().to_owned();
+    format!("{version}, {} family {} model {}", field("vendor_id"), field("cpu family"), field("model\t"))
+}
+
 /// Nanoseconds an operation: the best of five runs of a tenth of a second.
 fn nanoseconds(ready: fn() -> Case) -> f64 {
     let mut case = ready();
@@ -371,9 +390,15 @@ fn main() {
         }
         return;
     }
-    let known: BTreeMap<String, u64> = against
-        .map(|path| serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON"))
-        .unwrap_or_default();
+    let here = machine();
+    let known: Option<Counted> =
+        against.map(|path| serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON"));
+    // Compilers and processors differ in what they need: then the figures are shown, and nothing fails.
+    let comparable = known.as_ref().is_none_or(|known| known.machine == here);
+    if let Some(known) = known.as_ref().filter(|_| !comparable) {
+        println!("not comparable, only shown: counted on {}, this is {here}", known.machine);
+    }
+    let known = known.map(|known| known.instructions).unwrap_or_default();
     let (mut found, mut slower) = (BTreeMap::new(), Vec::new());
     for Named(name, operations, _) in CASES {
         let (one, two) = (counted(name, operations), counted(name, 2 * operations));
@@ -384,12 +409,13 @@ fn main() {
         if change.is_some_and(|change| change > TOLERANCE) {
             slower.push(name);
         }
-        found.insert(name, each);
+        found.insert(name.to_owned(), each);
     }
     if let Some(path) = save {
-        std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(&found).unwrap())).unwrap();
+        let counted = Counted { machine: here, instructions: found };
+        std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(&counted).unwrap())).unwrap();
     }
-    if !slower.is_empty() {
+    if comparable && !slower.is_empty() {
         eprintln!("more than {:.0} % slower than before: {}", TOLERANCE * 100.0, slower.join("; "));
         std::process::exit(1);
     }

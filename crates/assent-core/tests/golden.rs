@@ -319,7 +319,8 @@ fn ledger(run: &Run) -> Lines {
         let b = header.number;
         let mut add = |name: &str, bytes: &[u8]| lines.add(format!("batch{b}.{name}"), bytes);
         let mut effects = Vec::new();
-        for (i, (key, value)) in sealed.state.iter().enumerate() {
+        let written: BTreeMap<_, _> = sealed.state.iter().collect();
+        for (i, (key, value)) in written.into_iter().enumerate() {
             add(&format!("state{i}.key"), &key.to_bytes());
             add(&format!("state{i}.salt"), &value.salt);
             add(&format!("state{i}.record"), &value.record);

@@ -1,6 +1,7 @@
 //! Assent's databases on RocksDB. The only crate that knows RocksDB.
 //!
-//! One schema serves the sequencer and the prover, each with a database of its own:
+//! A prover or validator has one database. A sequencer has two: `log` with the families `meta`, `log` and `groups`, and
+//! `derived`, which is written without a log of its own.
 //!
 //! | column family | key | value | written |
 //! | --- | --- | --- | --- |
@@ -8,7 +9,7 @@
 //! | `log` | position | log record | **synced, before any receipt leaves** |
 //! | `groups` | position | the sequencer's signature over the group | with its log record |
 //! | `state` | [`StateKey`](assent_core::records::StateKey) | salt, record | with each batch |
-//! | `transactions` | transaction id | what is remembered of it | with each batch |
+//! | `transactions` | transaction id | its sequence | with each batch |
 //! | `entries` | sequence | [`StoredEntry`] | with each batch |
 //! | `batches` | number | [`StoredBatch`] | with each batch |
 //! | `tiles`, `checkpoints` | prover only | history tree, signed notes | with each batch |
@@ -17,9 +18,10 @@
 //! | `anchoring` | prover only | outbox, seals, headers, wallet | synced, before each broadcast |
 //!
 //! # What happens on a crash
-//! The log is the only truth. A sealed batch is written in one atomic write, after its last log record was synced; it needs
-//! no sync of its own. If we crash before it, the cursor still names the batch's first record and opening applies the
-//! records again, to the same bytes. A log record that was not synced was not acknowledged; it may be there or not.
+//! The log is the only truth. A sealed batch is written in one atomic write, after its last log record was synced. A
+//! sequencer's reaches the disk some time later, with all families at once: after a crash the derived database is as it was
+//! after some earlier batch, its cursor says which, and opening applies the log records after it again, to the same bytes. A
+//! log record that was not synced was not acknowledged; it may be there or not.
 
 mod aside;
 mod database;

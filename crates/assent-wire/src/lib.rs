@@ -79,8 +79,10 @@ impl<S: AsyncWrite + Unpin> Collected<S> {
     /// Whether all other tasks that were ready have had their turn. Asks for a turn where none was asked for.
     fn turn_has_come(&mut self, context: &Context<'_>) -> bool {
         match &self.turn {
-            Some(turn) => turn.has_come.load(Ordering::Acquire),
-            None => {
+            Some(turn) if turn.has_come.load(Ordering::Acquire) => true,
+            Some(turn) if turn.task.will_wake(context.waker()) => false,
+            // Nobody has asked, or another task, as where one connects and another one talks.
+            _ => {
                 let turn = Arc::new(Turn { has_come: AtomicBool::new(false), task: context.waker().clone() });
                 let waker = Waker::from(turn.clone());
                 // Tokio wakes who yields once it has run everything else that is ready.
@@ -242,6 +244,28 @@ mod tests {
             assert_eq!(back, *word.as_bytes());
         }
         echo.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_one_task_left_is_written_by_the_next() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut collected = Collected::new(ours);
+        let mut collected = tokio::spawn(async move {
+            collected.write_all(b"hello").await.unwrap();
+            collected.flush().await.unwrap();
+            collected
+        })
+        .await
+        .unwrap();
+        // The other one only listens, after a flush, and is woken for what waits.
+        tokio::spawn(async move {
+            collected.flush().await.unwrap();
+            let mut byte = [0];
+            let _ = collected.read_exact(&mut byte).await;
+        });
+        let mut word = [0; 5];
+        theirs.read_exact(&mut word).await.unwrap();
+        assert_eq!(word, *b"hello");
     }
 
     impl<S: AsyncWrite + Unpin> Collected<S> {
