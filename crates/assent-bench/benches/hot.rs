@@ -103,7 +103,7 @@ fn execute(mix: &str) -> Case {
             let start = ledger.start();
             ledger.machine.begin_group(start).unwrap();
             for transaction in group {
-                black_box(ledger.machine.execute(&ledger.state, transaction).unwrap().unwrap());
+                black_box(ledger.machine.execute(&ledger.state, transaction)).unwrap().unwrap();
             }
         }
     })

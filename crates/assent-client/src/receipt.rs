@@ -55,6 +55,9 @@ pub struct Sequenced {
     pub message: proto::SequencedTransaction,
 }
 
+/// An encoded group statement, and the signature on it.
+type SignedStatement = (Vec<u8>, [u8; 64]);
+
 /// Checks the receipts of one ledger. Clones share what they remember.
 #[derive(Clone, Debug)]
 pub struct ReceiptChecker {
@@ -62,7 +65,7 @@ pub struct ReceiptChecker {
     key: PublicKey,
     key_id: Hash,
     /// Statement and signature of the group that was found well signed last. A group of a thousand receipts has one signature.
-    signed: Arc<Mutex<Option<(Vec<u8>, [u8; 64])>>>,
+    signed: Arc<Mutex<Option<SignedStatement>>>,
 }
 
 impl ReceiptChecker {
