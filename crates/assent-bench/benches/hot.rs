@@ -109,17 +109,6 @@ fn execute(mix: &str) -> Case {
     })
 }
 
-/// A batch of one group of 200 requests: executed and sealed.
-fn seal() -> Case {
-    let (mut ledger, messages) = ledger(only("requests"), 200);
-    let transactions = ledger.decode(&messages);
-    Box::new(move |count| {
-        for _ in 0..count.div_ceil(200) {
-            black_box(ledger.group(&transactions, true).unwrap());
-        }
-    })
-}
-
 /// A group of 200 receipts.
 fn group() -> (MemoryLedger, assent_core::machine::GroupOutput) {
     let (mut ledger, messages) = ledger(Mix::default(), 200);
@@ -272,7 +261,7 @@ fn range_append() -> Case {
     })
 }
 
-const CASES: [Named; 22] = [
+const CASES: [Named; 21] = [
     Named("sha-256 of 64 bytes", 2_000, || {
         each(vec![[7u8; 64]], |bytes| {
             black_box(sha256(bytes));
@@ -295,7 +284,6 @@ const CASES: [Named; 22] = [
     Named("execute a request", 400, || execute("requests=1")),
     Named("execute a grant", 400, || execute("grants=1")),
     Named("execute a day's act", 400, || execute("grants=2,revocations=2,requests=36,records=60")),
-    Named("execute, end and seal a request", 200, seal),
     Named("receipts and statement of a group, a receipt", 200, statement),
     Named("read and check a receipt", 200, receipt_check),
     Named("path in a tree of 1,000", 200, path),

@@ -153,3 +153,30 @@ impl Proven {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn only_a_prover_that_reports_is_waited_for() {
+        let behind = |age_ms: u64, reported: Option<Instant>, pace_ms: u64| {
+            let proven = Proven {
+                retention: Retention { pace: Duration::from_millis(pace_ms), ..Retention::default() },
+                batches: AtomicU64::new(4),
+                since_ms: AtomicU64::new(1_000_000),
+                changing: Mutex::new(reported),
+            };
+            let clock: Clock = Arc::new(move || 1_000_000 + age_ms);
+            proven.is_behind(&clock)
+        };
+        let now = Instant::now();
+        assert!(behind(3_001, Some(now), 3_000));
+        assert!(!behind(3_000, Some(now), 3_000), "in step");
+        assert!(!behind(60_000, None, 3_000), "no prover has ever reported");
+        assert!(!behind(60_000, now.checked_sub(REPORTING), 3_000), "it does not report any more");
+        assert!(!behind(60_000, Some(now), 0), "the operator does not want it");
+    }
+}
