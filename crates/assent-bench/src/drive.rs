@@ -147,9 +147,9 @@ impl Run {
         match self.shape.mode {
             Mode::Stream => {
                 let window = (self.shape.concurrency / count).max(1);
-                for (number, lane) in lanes.0.into_iter().enumerate() {
+                for lane in lanes.0 {
                     let channel = self.channel()?;
-                    let schedule = Schedule::of(self.shape.rate, count, number);
+                    let schedule = Schedule(self.shape.rate);
                     tasks.spawn(Stream::new(self.clone(), lane, window, schedule).run(channel));
                 }
             }
@@ -161,10 +161,10 @@ impl Run {
                         self.shape.many.max(1),
                     ),
                 };
-                for (number, lane) in lanes.0.into_iter().enumerate() {
+                for lane in lanes.0 {
                     let channel = self.channel()?;
                     let lane = Arc::new((lane, AtomicUsize::new(0)));
-                    let schedule = Schedule::of(self.shape.rate, count, number);
+                    let schedule = Schedule(self.shape.rate);
                     for _ in 0..workers {
                         tasks.spawn(calls(self.clone(), channel.clone(), lane.clone(), size, schedule));
                     }
@@ -208,27 +208,16 @@ impl Run {
     }
 }
 
-/// When a lane's transactions are to be sent.
+/// When transactions are to be sent: at so many a second, over all lanes.
 #[derive(Clone, Copy)]
-struct Schedule {
-    /// Microseconds between two of the lane.
-    interval_us: Option<f64>,
-    /// Microseconds before the first.
-    offset_us: f64,
-}
+struct Schedule(Option<f64>);
 
 impl Schedule {
-    /// The lanes take turns, so that all together keep the rate evenly.
-    fn of(rate: Option<f64>, lanes: usize, number: usize) -> Self {
-        let interval_us = rate.map(|rate| lanes as f64 * 1e6 / rate);
-        Self { interval_us, offset_us: interval_us.unwrap_or(0.0) * number as f64 / lanes as f64 }
-    }
-
-    /// When the lane's transaction with this index is due; `None` for at once.
-    fn due_us(&self, index: usize) -> Option<u64> {
+    /// When it is due, in microseconds since the run began; `None` for at once.
+    fn due_us(&self, item: &Prepared) -> Option<u64> {
         // A run takes hours at most: far below what a float counts exactly.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        self.interval_us.map(|interval| (self.offset_us + interval * index as f64) as u64)
+        self.0.map(|rate| (item.number as f64 * 1e6 / rate) as u64)
     }
 }
 
@@ -251,7 +240,7 @@ async fn calls(
         }
         let part = &items[first..(first + size).min(items.len())];
         // A call of many is sent when the last of it is due.
-        if let Some(due) = schedule.due_us(first + part.len() - 1) {
+        if let Some(due) = part.last().and_then(|item| schedule.due_us(item)) {
             let due = run.begun + Duration::from_micros(due);
             if due > Instant::now() {
                 tokio::time::sleep_until(due.into()).await;
@@ -259,7 +248,7 @@ async fn calls(
             last_answer = last_answer.max(due);
         }
         let now = run.elapsed_us();
-        let intended = |index: usize| schedule.due_us(first + index).unwrap_or(now);
+        let intended = |index: usize| schedule.due_us(&part[index]).unwrap_or(now);
         // Sent again until it is answered: submitting is idempotent.
         loop {
             run.counters.under_way.fetch_add(part.len() as u64, Ordering::Relaxed);
@@ -408,7 +397,7 @@ impl Stream {
                 break later;
             }
             let now = self.run.elapsed_us();
-            let intended = match self.schedule.due_us(self.next) {
+            let intended = match self.schedule.due_us(&self.lane[self.next]) {
                 Some(due) if due > now => break self.run.begun + Duration::from_micros(due),
                 Some(due) => due,
                 None => now,

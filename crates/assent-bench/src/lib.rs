@@ -196,11 +196,29 @@ impl Bench<'_> {
     }
 }
 
+/// How many transactions a time takes: at the rate that was asked for, or else at one that is assumed.
+fn count(rate: Option<f64>, assumed: f64, time: Duration) -> Result<usize, BenchError> {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded by the arguments of the command"
+    )]
+    let wanted = (rate.unwrap_or(assumed) * time.as_secs_f64()).ceil() as usize;
+    match rate {
+        Some(_) if wanted > MAX_PREPARED => Err(BenchError::TooMany { wanted }),
+        // As fast as answers come, a run ends earlier where all are sent.
+        _ => Ok(wanted.min(MAX_PREPARED)),
+    }
+}
+
 /// Sets up the population where it is not there yet, warms up, and measures.
 ///
 /// # Errors
 /// [`BenchError`].
 pub async fn run(plan: &Plan, tell: Progress<'_>) -> Result<Report, BenchError> {
+    for time in [plan.warm_up, plan.duration] {
+        count(plan.shape.rate, WARM_UP_RATE, time)?;
+    }
     let client = Client::connect(plan.client.clone()).await?;
     let dial = Dial::new(plan.client.sequencer.clone(), plan.client.credentials.clone());
     let prover = Dial::new(plan.client.prover.clone(), plan.client.credentials.clone());
@@ -212,18 +230,12 @@ pub async fn run(plan: &Plan, tell: Progress<'_>) -> Result<Report, BenchError> 
 
     let shape = plan.shape;
     let prepare = |workload: &mut Workload, what: &str, rate: f64, time: Duration| {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked below")]
-        let count = (rate * time.as_secs_f64()).ceil() as usize;
-        // As fast as answers come, a run ends earlier where all are sent.
-        let count = if shape.rate.is_none() { count.min(MAX_PREPARED) } else { count };
-        if count > MAX_PREPARED {
-            return Err(BenchError::TooMany { wanted: count });
-        }
-        Ok(workload.day(count.max(shape.connections), shape.connections, |done, of| {
+        let count = count(shape.rate, rate, time)?;
+        Ok::<_, BenchError>(workload.day(count.max(shape.connections), shape.connections, |done, of| {
             tell(&format!("signing {what}: {done} of {of}"));
         }))
     };
-    let lanes = prepare(&mut workload, "the warm-up", shape.rate.unwrap_or(WARM_UP_RATE), plan.warm_up)?;
+    let lanes = prepare(&mut workload, "the warm-up", WARM_UP_RATE, plan.warm_up)?;
     let begun = Instant::now();
     let warm_up = bench.phase("warming up", lanes, shape, plan.warm_up, begun).await?;
     let warm_up_rate = warm_up.samples.len() as f64 / begun.elapsed().as_secs_f64();
@@ -232,7 +244,7 @@ pub async fn run(plan: &Plan, tell: Progress<'_>) -> Result<Report, BenchError> 
         return Err(BenchError::Nothing(errors));
     }
 
-    let rate = shape.rate.unwrap_or((warm_up_rate * HEADROOM).max(1_000.0));
+    let rate = (warm_up_rate * HEADROOM).max(1_000.0);
     let lanes = prepare(&mut workload, "the measured transactions", rate, plan.duration)?;
     let before: Vec<_> = plan.processes.iter().map(|watched| processes::of(watched.pid)).collect();
     let begun = Instant::now();

@@ -98,6 +98,8 @@ impl std::fmt::Display for Mix {
 pub struct Prepared {
     /// Its id.
     pub id: TransactionId,
+    /// Its place among all that are sent, over all lanes.
+    pub number: usize,
     /// The message.
     pub message: Bytes,
 }
@@ -389,8 +391,9 @@ impl Workload {
             let parts = starts.zip(&ends).map(|(start, end)| bytes.slice(start..*end));
             chunk[range].iter().zip(parts).map(|(d, message)| (d.sender, d.id, message)).collect()
         });
-        for (sender, id, message) in signed {
-            made.0[lane(sender)].push(Prepared { id, message });
+        let first = made.count();
+        for (number, (sender, id, message)) in (first..).zip(signed) {
+            made.0[lane(sender)].push(Prepared { id, number, message });
         }
     }
 }
