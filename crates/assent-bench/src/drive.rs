@@ -373,6 +373,10 @@ impl Stream {
             if self.is_done() {
                 return Ok(());
             }
+            // With nothing unanswered nobody else would hear of it.
+            if sender.is_closed() {
+                return Err(Status::unavailable("the stream ended"));
+            }
             tokio::select! {
                 answer = next(&mut answers), if !self.unanswered.is_empty() => self.take(answer?),
                 () = tokio::time::sleep_until(due.into()) => {}
