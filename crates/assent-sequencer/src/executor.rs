@@ -191,7 +191,9 @@ impl Executor {
                 time_step_accepted,
                 to_commit,
             };
-            let result = executing.run(queue, stop);
+            // Also where nothing comes in that could not be handed on.
+            let stage_has_ended = || committing.is_finished() || storing.is_finished();
+            let result = executing.run(queue, stop, stage_has_ended);
             // The stages end when nothing more can come.
             drop(executing);
             for stage in [committing, storing] {
@@ -219,7 +221,12 @@ struct Executing {
 }
 
 impl Executing {
-    fn run(&mut self, queue: &Receiver<Vec<Submission>>, stop: &AtomicBool) -> Result<(), Halt> {
+    fn run(
+        &mut self,
+        queue: &Receiver<Vec<Submission>>,
+        stop: &AtomicBool,
+        stage_has_ended: impl Fn() -> bool,
+    ) -> Result<(), Halt> {
         let mut last_alarm: Option<Instant> = None;
         loop {
             if last_alarm.is_none_or(|at| at.elapsed() >= ALARM_INTERVAL) {
@@ -239,7 +246,7 @@ impl Executing {
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 },
             };
-            if stop.load(Ordering::Acquire) {
+            if stop.load(Ordering::Acquire) || stage_has_ended() {
                 return Ok(());
             }
             let goes_on = match first {
