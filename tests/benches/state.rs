@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use assent_bench::random::Random;
 use assent_core::{
     AccountId, TransactionId,
     batch::{BaseBlock, BatchRecord},
@@ -68,32 +69,9 @@ fn args() -> Args {
     args
 }
 
-/// SplitMix64: the same numbers everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn bytes<const N: usize>(&mut self) -> [u8; N] {
-        let mut bytes = [0; N];
-        bytes.chunks_mut(8).for_each(|part| part.copy_from_slice(&self.next().to_be_bytes()[..part.len()]));
-        bytes
-    }
-}
-
 /// The public key of a party. Nobody knows a private one; nothing here checks a signature.
 fn public(number: u64) -> [u8; 32] {
-    Random(number.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 7).bytes()
+    Random::new(number.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 7).bytes()
 }
 
 fn account(number: u64) -> AccountId {
@@ -158,7 +136,7 @@ impl Ledger {
             store: LedgerStore::open(dir, Role::Prover, &manifest.chain_id()).unwrap(),
             tree: SparseTree::new(usize::try_from(args.cache_mib * 1024 * 1024 / 130).unwrap()),
             history: TileWriter::default(),
-            random: Random(20_261_122),
+            random: Random::new(20_261_122),
             manifest,
             sequencer,
             prover,

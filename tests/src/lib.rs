@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Numbers from a seed, so that a failure can be looked for again.
+pub use assent_bench::random::Random;
 use assent_client::{Authorized, Client, ClientConfig, Credentials, Dial};
 use assent_core::{AccountId, TransactionId, signature::KeyPair};
 use assent_proto::v1 as proto;
@@ -291,26 +293,6 @@ impl Drop for Ledger {
         if std::thread::panicking() {
             eprintln!("node log:\n{}", self.log());
         }
-    }
-}
-
-/// Numbers from a seed, so that a failure can be looked for again (xorshift64).
-#[derive(Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// From a seed.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self(seed | 1)
-    }
-
-    /// The next one, below a bound.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
     }
 }
 
