@@ -105,6 +105,29 @@ proptest! {
     }
 
     #[test]
+    fn how_many_records_are_kept_decoded_changes_no_byte(groups in log(), bytes_kept in 0u64..6_000) {
+        let ledger = run(&groups);
+        let (mut store, machine) = (MemoryStore::default(), Machine::new(
+            ledger.manifest.clone(),
+            Cursor::genesis(&ledger.manifest),
+        ));
+        let mut machine = machine.unwrap().with_cache(bytes_kept);
+        for (record, first) in ledger.records.iter().zip(&ledger.outputs) {
+            // A group that is begun and given up leaves nothing behind.
+            let transactions = machine.decode_record(record).unwrap();
+            machine.begin_group(ledger.start_of(record)).unwrap();
+            for transaction in &transactions {
+                machine.execute(&store, transaction).unwrap().unwrap();
+            }
+            let output = machine.apply_record(&store, record, &transactions).unwrap();
+            if let Some(sealed) = &output.sealed {
+                store.flush(sealed);
+            }
+            prop_assert_eq!(bytes(first), bytes(&output));
+        }
+    }
+
+    #[test]
     fn headers_link_up_and_count_every_entry_once(groups in log()) {
         let ledger = run(&groups);
         let (mut previous, mut next) = ([0; 32], 0);

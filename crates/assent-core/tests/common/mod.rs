@@ -115,6 +115,17 @@ impl Ledger {
         transaction
     }
 
+    /// What a record's group began with.
+    pub fn start_of(&self, record: &LogRecord) -> GroupStart {
+        GroupStart {
+            epoch: record.epoch,
+            time_ms: record.time_ms,
+            time_confirmed: record.time_confirmed,
+            seed: record.seed,
+            base: record.base,
+        }
+    }
+
     pub fn start(&self) -> GroupStart {
         GroupStart {
             epoch: 1,

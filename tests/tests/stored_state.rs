@@ -1,0 +1,71 @@
+//! What a database gives back is what was written, for a sequencer and for those who follow it: state, and what is remembered of
+//! transactions, which is not stored as such.
+
+use assent_bench::{
+    ledger::{MemoryLedger, messages},
+    workload::{Mix, PopulationSize},
+};
+use assent_core::machine::{SealedBatch, StateRead};
+use assent_store::{LedgerStore, Overlay, Role, SealedWrite};
+
+#[test]
+fn state_and_transactions_come_back_as_execution_needs_them() {
+    let population = PopulationSize { patients: 10, clinics: 3, consents: 2 };
+    let mix = Mix { grants: 10, revocations: 10, requests: 50, records: 30 };
+    let mut ledger = MemoryLedger::new(population, mix).unwrap();
+    ledger.set_up().unwrap();
+    let transactions = messages(ledger.workload.day(300, 1, |_, _| {}));
+    let transactions = ledger.decode(&transactions);
+    let first_position = ledger.machine.cursor().next_position;
+    let output = ledger.group(&transactions, true).unwrap().unwrap();
+    let sealed = output.sealed.clone().unwrap();
+    for role in [Role::Sequencer, Role::Prover] {
+        let temp = tempfile::tempdir().unwrap();
+        let chain = ledger.manifest.chain_id();
+        let open = || std::sync::Arc::new(LedgerStore::open(temp.path(), role, &chain).unwrap());
+        let store = open();
+        let overlay = Overlay::new(store.clone());
+        overlay.push(sealed.clone());
+        check(&overlay, &sealed, role);
+        assert!(store.seen(&transactions[0].id).unwrap().is_none());
+        let write = SealedWrite {
+            sealed: &sealed,
+            signature: [1; 64],
+            first_position,
+            groups: &[&output],
+            is_follower: role != Role::Sequencer,
+            tiles: &[],
+            pages: None,
+            state_root: None,
+            checkpoint: None,
+        };
+        store.store_sealed(&write).unwrap();
+        overlay.stored();
+        check(&overlay, &sealed, role);
+        drop(overlay);
+        drop(store);
+        // Closed in order, everything is on disk, with a log of its own or without.
+        check(open().as_ref(), &sealed, role);
+    }
+}
+
+fn check(state: &impl StateRead, sealed: &SealedBatch, role: Role) {
+    assert!(sealed.seen.len() == 300 && sealed.state.len() > 10);
+    for (key, value) in &sealed.state {
+        assert_eq!(state.value(*key).unwrap().as_ref(), Some(value), "{role:?}");
+    }
+    let mut requests = 0;
+    for (id, expected) in &sealed.seen {
+        let found = state.seen(id).unwrap().unwrap();
+        assert_eq!(
+            (found.at, &found.decisions, &found.scope),
+            (expected.at, &expected.decisions, &expected.scope)
+        );
+        // Who asked matters where a request is cited.
+        if expected.scope.is_some() {
+            assert_eq!(found.sender, expected.sender);
+            requests += 1;
+        }
+    }
+    assert!(requests > 50);
+}
