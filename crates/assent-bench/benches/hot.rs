@@ -20,7 +20,7 @@ use std::{
 use assent_bench::{
     ledger::{MemoryLedger, messages},
     random::Random,
-    workload::{Mix, PopulationSize},
+    workload::{Found, Mix, PopulationSize},
 };
 use assent_client::ReceiptChecker;
 use assent_core::{
@@ -81,7 +81,7 @@ fn decode() -> Case {
 /// One signature of a batch of so many.
 fn verify(size: usize) -> Case {
     let mut ledger = MemoryLedger::new(population(), Mix::default()).unwrap();
-    let messages = messages(ledger.workload.population(1, |_, _| {}));
+    let messages = messages(ledger.workload.population(1, &Found::default(), |_, _| {}));
     let messages = &messages[..size];
     let checks: Vec<_> = ledger.decode(messages).iter().flat_map(Transaction::signature_check).collect();
     assert_eq!(checks.len(), size);

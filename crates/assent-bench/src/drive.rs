@@ -215,8 +215,11 @@ struct Schedule(Option<f64>);
 impl Schedule {
     /// When it is due, in microseconds since the run began; `None` for at once.
     fn due_us(&self, item: &Prepared) -> Option<u64> {
-        // A run takes hours at most: far below what a float counts exactly.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a run takes hours at most: far below what a float counts exactly"
+        )]
         self.0.map(|rate| (item.number as f64 * 1e6 / rate) as u64)
     }
 }

@@ -17,7 +17,7 @@ use prost::Message;
 
 use crate::{
     random::Random,
-    workload::{Lanes, Mix, PopulationSize, Workload},
+    workload::{Found, Lanes, Mix, PopulationSize, Workload},
 };
 
 /// Time of its first group.
@@ -128,7 +128,7 @@ impl MemoryLedger {
     /// # Errors
     /// [`StateError`], which memory does not give.
     pub fn set_up(&mut self) -> Result<(), StateError> {
-        let population = messages(self.workload.population(1, |_, _| {}));
+        let population = messages(self.workload.population(1, &Found::default(), |_, _| {}));
         for part in population.chunks(GROUP) {
             let transactions = self.decode(part);
             if let Some(sealed) = self.group(&transactions, true)?.and_then(|output| output.sealed) {

@@ -25,6 +25,7 @@ use std::{
 };
 
 use assent_client::{Client, ClientConfig, ClientError, Dial, ReceiptChecker};
+use assent_core::AccountId;
 use thiserror::Error;
 
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
     processes::Watched,
     report::Report,
     tiers::{Tiers, Watch},
-    workload::{Lanes, Mix, PopulationSize, Workload},
+    workload::{Found, Lanes, Mix, PopulationSize, Workload},
 };
 
 /// Transactions that are signed and kept in memory before the measured time: about 6 GB.
@@ -45,6 +46,10 @@ const HEADROOM: f64 = 1.2;
 const CATCH_UP: Duration = Duration::from_secs(120);
 /// The population is set up with so many transactions under way.
 const SET_UP_CONCURRENCY: usize = 2_048;
+/// Connections at most: so many lanes share out the population.
+pub const MAX_CONNECTIONS: usize = 256;
+/// Accounts that are looked up at once.
+const LOOK_UPS: usize = 256;
 /// Prepared transactions expire so long after they are signed.
 const VALIDITY: Duration = Duration::from_secs(12 * 3600);
 
@@ -116,6 +121,15 @@ struct Phase {
     sending: Duration,
 }
 
+/// Consents that a patient has in force; `None` without an account.
+async fn consents_of(client: Client, patient: AccountId) -> Result<Option<u32>, ClientError> {
+    match client.account(patient).await {
+        Ok(account) => Ok(Some(u32::try_from(account.active_consents.len()).unwrap_or(u32::MAX))),
+        Err(ClientError::Node(status)) if status.code() == tonic::Code::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl Bench<'_> {
     /// Sends, tells how it goes, and stops sending after `time`.
     async fn phase(
@@ -167,16 +181,40 @@ impl Bench<'_> {
         Ok(Phase { samples, counters, sending: sent_until.unwrap_or_else(|| begun.elapsed()) })
     }
 
+    /// What an earlier run left of some patients, in their order.
+    async fn find(&self, client: &Client, patients: &[AccountId]) -> Result<Found, ClientError> {
+        let mut found = Vec::with_capacity(patients.len());
+        for part in patients.chunks(LOOK_UPS) {
+            let asked: Vec<_> =
+                part.iter().map(|id| tokio::spawn(consents_of(client.clone(), *id))).collect();
+            for answer in asked {
+                found.push(
+                    answer.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?,
+                );
+            }
+            (self.tell)(&format!("looking what is there: {} of {} patients", found.len(), patients.len()));
+        }
+        Ok(Found(found))
+    }
+
+    /// Opens the accounts and grants the consents that are not there yet. Gives the rate, or `None` where nothing was missing.
     async fn set_up(&self, client: &Client, workload: &mut Workload) -> Result<Option<f64>, BenchError> {
-        if let Some(last) = workload.last_patient()
-            && let Ok(account) = client.account(last).await
-            && account.active_consents.len() >= self.plan.population.consents as usize
-        {
+        let patients = workload.patients();
+        let wanted = Some(self.plan.population.consents);
+        // Each lane sets up its patients in order, so where the last ones are whole, all are.
+        let last = &patients[patients.len().saturating_sub(MAX_CONNECTIONS)..];
+        if self.find(client, last).await?.0.iter().all(|consents| *consents >= wanted) {
             return Ok(None);
         }
+        let begun_with = &patients[..patients.len().min(MAX_CONNECTIONS)];
+        let there = if self.find(client, begun_with).await?.0.iter().any(Option::is_some) {
+            self.find(client, patients).await?
+        } else {
+            Found::default()
+        };
         let shape =
             Shape { mode: Mode::Stream, concurrency: SET_UP_CONCURRENCY, rate: None, ..self.plan.shape };
-        let lanes = workload.population(shape.connections, |done, of| {
+        let lanes = workload.population(shape.connections, &there, |done, of| {
             (self.tell)(&format!("signing the population: {done} of {of}"));
         });
         let count = lanes.count();
@@ -185,7 +223,7 @@ impl Bench<'_> {
         let errors = phase.counters.errors.lock().map(|errors| errors.clone()).unwrap_or_default();
         let others: Vec<String> = errors
             .iter()
-            // An earlier run was stopped while it did the same; connections that broke were made again.
+            // A clinic that an earlier run opened; connections that broke were made again.
             .filter(|(name, _)| !matches!(name.as_str(), "ACCOUNT_EXISTS" | "Unavailable" | "STOPPING"))
             .map(|(name, count)| format!("{name} {count} times"))
             .collect();

@@ -87,6 +87,15 @@ pub struct Tiers {
     pub problems: Vec<String>,
 }
 
+/// What a status says. A server that lacks a service says nothing beside the code.
+fn why(status: &tonic::Status) -> String {
+    match (status.code(), status.message()) {
+        (tonic::Code::Unimplemented, _) => "there is no such service at that address".into(),
+        (code, "") => code.description().into(),
+        (_, message) => message.into(),
+    }
+}
+
 /// Looks at the sequencer and the prover until told to stop, or until `enough` holds of what was seen.
 pub struct Watch {
     sequencer: SequencerServiceClient<Authorized>,
@@ -116,7 +125,7 @@ impl Watch {
         let at = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         match self.sequencer.get_sequencer_status(proto::GetSequencerStatusRequest {}).await {
             Ok(status) => self.tiers.growth[0].note(at, status.into_inner().sealed_batches),
-            Err(status) if first => self.tiers.problems.push(format!("sealed: {}", status.message())),
+            Err(status) if first => self.tiers.problems.push(format!("sealed: {}", why(&status))),
             Err(_) => {}
         }
         if let Some(prover) = &mut self.prover {
@@ -129,7 +138,7 @@ impl Watch {
                     self.tiers.growth[2].note(at, status.anchored_batches);
                 }
                 Err(status) if first => {
-                    self.tiers.problems.push(format!("checkpointed and anchored: {}", status.message()));
+                    self.tiers.problems.push(format!("checkpointed and anchored: {}", why(&status)));
                     self.prover = None;
                 }
                 Err(_) => {}

@@ -116,6 +116,10 @@ impl Lanes {
     }
 }
 
+/// What is there of a population: for each patient the consents in force, `None` without an account. Empty where nothing is.
+#[derive(Debug, Default)]
+pub struct Found(pub Vec<Option<u32>>);
+
 /// An act that is not signed yet.
 struct Draft {
     sender: Sender,
@@ -214,23 +218,32 @@ impl Workload {
         }
     }
 
-    /// The account that is opened last: where it is there with its consents, the whole population is.
+    /// The patients, in the order in which they are set up.
     #[must_use]
-    pub fn last_patient(&self) -> Option<AccountId> {
-        self.patient_ids.last().copied()
+    pub fn patients(&self) -> &[AccountId] {
+        &self.patient_ids
     }
 
     /// Accounts of all parties, and the consents that are in force from the beginning; those of one patient in one lane, in
-    /// order. `progress` is told how many are signed, and of how many.
-    pub fn population(&mut self, lanes: usize, mut progress: impl FnMut(usize, usize)) -> Lanes {
+    /// order. `there` says what an earlier run has left of it; `progress` is told how many are signed, and of how many.
+    pub fn population(
+        &mut self,
+        lanes: usize,
+        there: &Found,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Lanes {
         let open = |kind: AccountKind| Act::OpenAccount(proto::OpenAccount { kind: kind as i32 });
         let mut drafts = Vec::new();
         for clinic in 0..self.size.clinics {
+            // One that is there already is refused, and nothing is lost.
             drafts.push(self.draft(Sender::Clinic(clinic), open(AccountKind::Organisation)));
         }
         for patient in 0..self.size.patients {
-            drafts.push(self.draft(Sender::Patient(patient), open(AccountKind::Patient)));
-            for number in 0..self.size.consents {
+            let consents = there.0.get(patient as usize).copied().flatten();
+            if consents.is_none() {
+                drafts.push(self.draft(Sender::Patient(patient), open(AccountKind::Patient)));
+            }
+            for number in consents.unwrap_or(0)..self.size.consents {
                 let clinic = self.clinic_of(patient, number);
                 drafts.push(self.draft(Sender::Patient(patient), self.grant(clinic)));
             }
@@ -429,7 +442,7 @@ mod tests {
     fn a_seed_gives_the_same_acts_and_each_run_its_own_ids() {
         let make = |salt| {
             let mut workload = Workload::new(ChainId([4; 32]), 7, size(), Mix::default(), salt, 1 << 40);
-            let population = workload.population(3, |_, _| {});
+            let population = workload.population(3, &Found::default(), |_, _| {});
             (population, workload.day(200, 3, |_, _| {}))
         };
         let ((population, day), (_, again), (_, other)) = (make(1), make(1), make(2));
@@ -440,6 +453,18 @@ mod tests {
         assert!(all(&day).iter().zip(all(&again)).all(|(a, b)| a.id == b.id && a.message == b.message));
         assert!(all(&day).iter().zip(all(&other)).all(|(a, b)| a.id != b.id));
         assert_eq!(parties(&day), parties(&other));
+    }
+
+    #[test]
+    fn what_is_there_of_a_population_is_not_made_again() {
+        let mut workload = Workload::new(ChainId([4; 32]), 7, size(), Mix::default(), 1, 1 << 40);
+        let whole = Found(vec![Some(2); 20]);
+        // Accounts of clinics only.
+        assert_eq!(workload.population(3, &whole, |_, _| {}).count(), 5);
+        let mut part = whole;
+        part.0[4] = Some(1);
+        part.0[19] = None;
+        assert_eq!(workload.population(3, &part, |_, _| {}).count(), 5 + 1 + 3);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Every layout begins with a type and a version byte ([`Layout`]). Integers are big-endian. A list is preceded by its
 //! count, a string of bytes by its length; how wide these are stands with each layout in `docs/formats.md`.
 
+use std::cell::Cell;
+
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -109,6 +111,14 @@ impl DecodeError {
     }
 }
 
+thread_local! {
+    /// Where the next layout of a thread is written: most are hashed and forgotten, or kept at their exact length.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Bytes that most layouts fit into.
+const SCRATCH_BYTES: usize = 512;
+
 /// Writes one layout.
 #[derive(Clone, Debug)]
 pub struct Encoder(Vec<u8>);
@@ -117,9 +127,9 @@ impl Encoder {
     /// Begins with type and version.
     #[must_use]
     pub fn new(layout: Layout) -> Self {
-        // Most layouts fit without growing.
-        let mut bytes = Vec::with_capacity(256);
-        bytes.extend([layout as u8, VERSION]);
+        let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        bytes.reserve(SCRATCH_BYTES);
+        bytes.extend_from_slice(&[layout as u8, VERSION]);
         Self(bytes)
     }
 
@@ -130,24 +140,33 @@ impl Encoder {
         self
     }
 
+    /// Leaves the space to the thread's next layout.
+    fn give_back(mut self) {
+        if self.0.capacity() <= 2 * SCRATCH_BYTES {
+            self.0.clear();
+            // Where the thread ends, nothing follows.
+            let _ = SCRATCH.try_with(|scratch| scratch.set(self.0));
+        }
+    }
+
     /// Two bytes.
     #[must_use]
     pub fn u16(mut self, value: u16) -> Self {
-        self.0.extend(value.to_be_bytes());
+        self.0.extend_from_slice(&value.to_be_bytes());
         self
     }
 
     /// Four bytes.
     #[must_use]
     pub fn u32(mut self, value: u32) -> Self {
-        self.0.extend(value.to_be_bytes());
+        self.0.extend_from_slice(&value.to_be_bytes());
         self
     }
 
     /// Eight bytes.
     #[must_use]
     pub fn u64(mut self, value: u64) -> Self {
-        self.0.extend(value.to_be_bytes());
+        self.0.extend_from_slice(&value.to_be_bytes());
         self
     }
 
@@ -200,13 +219,20 @@ impl Encoder {
     /// The bytes.
     #[must_use]
     pub fn finish(self) -> Vec<u8> {
-        self.0
+        if self.0.len() > SCRATCH_BYTES {
+            return self.0;
+        }
+        let bytes = self.0.as_slice().to_vec();
+        self.give_back();
+        bytes
     }
 
     /// SHA-256 of the bytes.
     #[must_use]
     pub fn sha256(self) -> Hash {
-        sha256(&self.0)
+        let hash = sha256(&self.0);
+        self.give_back();
+        hash
     }
 }
 

@@ -347,9 +347,10 @@ impl<S: StateRead> Context<'_, '_, S> {
         let (mut leaves, mut details) = (Vec::new(), Vec::new());
         let actor_key = StateKey::actor(recipient);
         let mut actor: ActorAccesses = self.taken(actor_key)?;
-        for (index, (subject, kind, decision, log_size)) in decided.into_iter().enumerate() {
+        for (index, (subject, kind, mut decision, log_size)) in decided.into_iter().enumerate() {
             let salt = self.view.detail_salt(&self.id(), u16::try_from(index).unwrap_or(u16::MAX));
-            let detail = Detail::of_decision(salt, log_size, &decision);
+            let obligations = std::mem::take(&mut decision.obligations);
+            let detail = Detail::of_decision(salt, log_size, decision);
             let permit_until_ms = match kind {
                 OutcomeKind::AccessPermitted => self.at.time_ms + self.rules.limits.permit_validity_ms,
                 _ => 0,
@@ -359,7 +360,7 @@ impl<S: StateRead> Context<'_, '_, S> {
                 object: subject.0,
                 question: Some(AccessQuestion { recipient, scope: scope.clone() }),
                 permit_until_ms,
-                obligations: decision.obligations,
+                obligations,
                 detail_hash: detail.hash(),
             };
             let leaf = EncodedLeaf::new(leaf);

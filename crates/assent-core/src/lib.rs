@@ -1,7 +1,7 @@
 //! Assent's rules: accounts, transactions, signatures, consent policy, execution, entries, batches, receipts, limits.
 //!
-//! Pure: no input or output, no async, no clock, no randomness, no hash-map order, no floating point. Entries, headers,
-//! receipts and state are functions of the log alone, so the sequencer, the prover, every validator and every restart
+//! Pure: no input or output, no async, no clock, and in what it derives no randomness, no hash-map order, no floating point.
+//! Entries, headers, receipts and state are functions of the log alone, so the sequencer, the prover, every validator and every restart
 //! derive the same bytes.
 //!
 //! # The way of a transaction
@@ -21,6 +21,7 @@ pub mod batch;
 pub mod codec;
 mod execute;
 mod ids;
+mod kept;
 pub mod limits;
 pub mod log;
 pub mod machine;
@@ -36,6 +37,11 @@ pub mod seal;
 pub mod signature;
 pub mod terms;
 pub mod transaction;
+
+/// A map whose hash function is quick and seeded anew for each map: keys are ids and hashes, some of which parties choose.
+pub type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+/// A set of the same kind.
+pub type Set<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;
 
 pub use assent_merkle::Hash;
 pub use ids::{AccountId, ChainId, IdError, TransactionId};

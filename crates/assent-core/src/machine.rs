@@ -4,17 +4,18 @@
 //! batch is sealed its changes come out whole, for the store to write at once. After a restart the store's [`Cursor`] says
 //! from which log position on records have to be applied again: recovery is the same code as normal operation.
 
-use std::{any::Any, collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use assent_merkle::{CompactRange, leaf_hash, root_of_leaf_hashes};
-use quick_cache::{Weighter, unsync::Cache};
 use thiserror::Error;
 
 use crate::{
-    ChainId, Hash, TransactionId,
+    ChainId, Hash, Map, Set, TransactionId,
     batch::{BaseBlock, BatchHeader, Receipt, RefusalReason, effects_root},
     codec::{DecodeError, Decoder, Encoder, Layout},
-    execute, limits,
+    execute,
+    kept::{self, Decoded, Kept, as_type},
+    limits,
     log::{LogRecord, LoggedTransaction},
     manifest::GenesisManifest,
     outcome::Executed,
@@ -57,6 +58,14 @@ pub trait StateRead {
     /// # Errors
     /// [`StateError::Storage`].
     fn seen(&self, id: &TransactionId) -> Result<Option<Arc<SeenTransaction>>, StateError>;
+
+    /// Whether something is remembered of each of several transactions, in their order.
+    ///
+    /// # Errors
+    /// [`StateError::Storage`].
+    fn known(&self, ids: &[TransactionId]) -> Result<Vec<bool>, StateError> {
+        ids.iter().map(|id| Ok(self.seen(id)?.is_some())).collect()
+    }
 }
 
 /// A log record that cannot follow, or does not obey the rules. From another's log this is evidence against its sequencer.
@@ -203,55 +212,17 @@ pub struct SealedBatch {
     /// The header to sign.
     pub header: BatchHeader,
     /// All state records that it wrote, final.
-    pub state: HashMap<StateKey, StateValue>,
+    pub state: Map<StateKey, StateValue>,
     /// Hashes of the keys and values that it wrote, in ascending order of the key hashes: what the effects root is over, and
     /// what the state tree takes in.
     pub effects: Vec<(Hash, Hash)>,
     /// What it appended to the logs of subjects and recipients, in order.
     pub appends: Vec<LogAppend>,
     /// Its transactions.
-    pub seen: HashMap<TransactionId, Arc<SeenTransaction>>,
+    pub seen: Map<TransactionId, Arc<SeenTransaction>>,
     /// Where the ledger stands now.
     pub cursor: Cursor,
 }
-
-/// A record as execution uses it: decoded, and shared with whatever else keeps it.
-trait Decoded: Any + Send + Sync + std::fmt::Debug {
-    fn encoded(&self) -> Vec<u8>;
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
-}
-
-impl<R: Record + Send + Sync + std::fmt::Debug + 'static> Decoded for R {
-    fn encoded(&self) -> Vec<u8> {
-        self.encode()
-    }
-
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
-}
-
-/// What the cache holds of a record, and the bytes that it takes encoded.
-type KeptRecord = (Arc<dyn Decoded>, usize);
-
-#[derive(Clone, Debug)]
-struct Weigh;
-
-impl Weighter<StateKey, KeptRecord> for Weigh {
-    fn weight(&self, _: &StateKey, (_, encoded): &KeptRecord) -> u64 {
-        (KEPT_OVERHEAD + encoded + encoded / 2) as u64
-    }
-}
-
-/// Bytes of a record in the cache beside those of its content, which decoded and in small pieces are half as many again as
-/// encoded: key, pointers, counts, what the allocator adds.
-const KEPT_OVERHEAD: usize = 192;
-/// Share of the cache for transactions that later ones may cite: one in so many bytes of it.
-const SEEN_SHARE: u64 = 8;
-/// Bytes that a transaction takes in the cache: its key, and a request's scope.
-const SEEN_BYTES: u64 = 512;
-/// Bytes that decoded records may take unless it is said otherwise.
-pub const DEFAULT_CACHE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// The open batch's changes.
 #[derive(Debug, Default)]
@@ -260,9 +231,9 @@ struct OpenBatch {
     leaf_hashes: Vec<Hash>,
     record_hashes: Vec<Hash>,
     appends: Vec<LogAppend>,
-    state: HashMap<StateKey, StateValue>,
+    state: Map<StateKey, StateValue>,
     /// Those of the open group included.
-    seen: HashMap<TransactionId, Arc<SeenTransaction>>,
+    seen: Map<TransactionId, Arc<SeenTransaction>>,
 }
 
 /// The group that is being executed.
@@ -271,9 +242,11 @@ struct OpenGroup {
     start: GroupStart,
     transactions: Vec<LoggedTransaction>,
     executed: Vec<Executed>,
-    records: HashMap<StateKey, Arc<dyn Decoded>>,
+    records: Map<StateKey, Arc<dyn Decoded>>,
     appends: Vec<LogAppend>,
     bytes: u32,
+    /// Transactions that were not known when the group began.
+    new: Set<TransactionId>,
 }
 
 /// The state machine of one ledger.
@@ -293,26 +266,6 @@ pub struct Machine {
     keeps_appends: bool,
 }
 
-/// What is kept in memory of what is older than the open batch. How much that is changes no result.
-#[derive(Debug)]
-struct Kept {
-    records: Cache<StateKey, KeptRecord, Weigh>,
-    seen: Cache<TransactionId, Arc<SeenTransaction>>,
-}
-
-impl Kept {
-    /// What fits into so many bytes.
-    fn new(bytes: u64) -> Self {
-        let seen = bytes / SEEN_SHARE;
-        // A rough count of records, for the first size of the cache's tables.
-        let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        Self {
-            records: Cache::with_weighter(count(bytes / 1024), bytes - seen, Weigh),
-            seen: Cache::new(count(seen / SEEN_BYTES).max(1)),
-        }
-    }
-}
-
 impl Machine {
     /// A machine that goes on from a cursor.
     ///
@@ -327,7 +280,7 @@ impl Machine {
             cursor,
             open: OpenBatch::default(),
             group: None,
-            cache: Kept::new(DEFAULT_CACHE_BYTES),
+            cache: Kept::new(kept::DEFAULT_BYTES),
             keeps_appends: true,
         })
     }
@@ -421,10 +374,25 @@ impl Machine {
             start,
             transactions: Vec::new(),
             executed: Vec::new(),
-            records: HashMap::new(),
+            records: Map::default(),
             appends: Vec::new(),
             bytes: 0,
+            new: Set::default(),
         });
+        Ok(())
+    }
+
+    /// Finds out which of these transactions are known to the store, all at once, which costs less than one at a time. Those
+    /// that the group executes and that were not looked up so are looked up one by one.
+    ///
+    /// # Errors
+    /// [`StateError`] where state cannot be read.
+    pub fn look_up<S: StateRead>(&mut self, store: &S, ids: &[TransactionId]) -> Result<(), StateError> {
+        let Some(group) = self.group.as_mut() else {
+            return Err(StateError::NoGroup);
+        };
+        let known = store.known(ids)?;
+        group.new.extend(ids.iter().zip(known).filter(|(_, known)| !known).map(|(id, _)| *id));
         Ok(())
     }
 
@@ -432,7 +400,7 @@ impl Machine {
     fn abandon_group(&mut self) {
         for executed in self.group.take().into_iter().flat_map(|group| group.executed) {
             self.open.seen.remove(&executed.entry.transaction_id);
-            self.cache.seen.remove(&executed.entry.transaction_id);
+            self.cache.forget_transaction(&executed.entry.transaction_id);
         }
     }
 
@@ -506,7 +474,7 @@ impl Machine {
         let mut state: Vec<(StateKey, StateValue)> = Vec::with_capacity(group.records.len());
         for (key, record) in group.records {
             let encoded = record.encoded();
-            self.cache.records.insert(key, (record, encoded.len()));
+            self.cache.keep(key, record, encoded.len());
             state.push((key, StateValue { salt: value_salt(&start.seed, key), record: encoded.into() }));
         }
         self.open.size = size;
@@ -607,6 +575,7 @@ impl Machine {
             seed: record.seed,
             base: record.base,
         })?;
+        self.look_up(store, &transactions.iter().map(|transaction| transaction.id).collect::<Vec<_>>())?;
         let largest = SealPolicy::largest(&self.manifest.limits);
         for (index, transaction) in transactions.iter().enumerate() {
             if !largest.fits(&self.open_size(), transaction.stored_bytes()) {
@@ -648,11 +617,6 @@ pub(crate) struct View<'a, S> {
     keeps_appends: bool,
 }
 
-/// A decoded record as what it is. A key has records of one type only, so what is kept under it is of the type that is asked for.
-fn as_type<R: Record + Send + Sync + 'static>(record: &Arc<dyn Decoded>) -> Option<Arc<R>> {
-    record.clone().into_any().downcast().ok()
-}
-
 impl<S: StateRead> View<'_, S> {
     pub(crate) fn time_ms(&self) -> u64 {
         self.group.start.time_ms
@@ -670,7 +634,7 @@ impl<S: StateRead> View<'_, S> {
         if let Some(found) = self.group.records.get(&key).and_then(as_type) {
             return Ok(Some(found));
         }
-        if let Some(found) = self.cache.records.get(&key).and_then(|(record, _)| as_type(record)) {
+        if let Some(found) = self.cache.record(&key) {
             return Ok(Some(found));
         }
         let value = match self.open.state.get(&key) {
@@ -684,7 +648,7 @@ impl<S: StateRead> View<'_, S> {
             source,
         })?;
         let record = Arc::new(record);
-        self.cache.records.insert(key, (record.clone(), value.record.len()));
+        self.cache.keep(key, record.clone(), value.record.len());
         Ok(Some(record))
     }
 
@@ -706,12 +670,18 @@ impl<S: StateRead> View<'_, S> {
     }
 
     pub(crate) fn seen(&mut self, id: &TransactionId) -> Result<Option<Arc<SeenTransaction>>, StateError> {
-        if let Some(seen) = self.open.seen.get(id).or_else(|| self.cache.seen.get(id)) {
+        if let Some(seen) = self.open.seen.get(id) {
             return Ok(Some(seen.clone()));
+        }
+        if self.group.new.contains(id) {
+            return Ok(None);
+        }
+        if let Some(seen) = self.cache.transaction(id) {
+            return Ok(Some(seen));
         }
         let seen = self.store.seen(id)?;
         if let Some(seen) = &seen {
-            self.cache.seen.insert(*id, seen.clone());
+            self.cache.keep_transaction(*id, seen.clone());
         }
         Ok(seen)
     }
@@ -720,7 +690,7 @@ impl<S: StateRead> View<'_, S> {
         let seen = Arc::new(seen);
         // Only requests are cited; whether another one was sequenced is asked of the store.
         if seen.scope.is_some() {
-            self.cache.seen.insert(id, seen.clone());
+            self.cache.keep_transaction(id, seen.clone());
         }
         self.open.seen.insert(id, seen);
     }

@@ -188,13 +188,13 @@ const DENY_OVERRIDES: u8 = 1;
 impl Detail {
     /// That of a decision.
     #[must_use]
-    pub fn of_decision(salt: Hash, consent_log_size: u64, decision: &Decision) -> Self {
+    pub fn of_decision(salt: Hash, consent_log_size: u64, decision: Decision) -> Self {
         Self {
             salt,
             consent_log_size,
             reason: Some(decision.reason),
-            decider: decision.decider.clone(),
-            verdicts: decision.verdicts.clone(),
+            decider: decision.decider,
+            verdicts: decision.verdicts,
         }
     }
 

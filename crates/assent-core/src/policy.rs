@@ -220,23 +220,26 @@ pub fn decide<T: Borrow<ConsentTerms>>(
         }
         unanswered |= !permitted;
     }
-    let denial = |reason, decider| Decision {
+    let denial = |reason, decider, verdicts| Decision {
         effect: Effect::Deny,
         reason,
         decider,
         obligations: Vec::new(),
-        verdicts: verdicts.clone(),
+        verdicts,
     };
     if let Some(rule) = deny {
         let by_default = rule.path.is_empty();
         return denial(
             if by_default { Reason::DeniedByDefault } else { Reason::DeniedByProvision },
             Some(rule),
+            verdicts,
         );
     }
-    let Some(rule) = permit.filter(|_| !unanswered) else { return denial(Reason::NoneApplicable, None) };
+    let Some(rule) = permit.filter(|_| !unanswered) else {
+        return denial(Reason::NoneApplicable, None, verdicts);
+    };
     if obligations.len() > limits::MAX_OBLIGATIONS {
-        return denial(Reason::TooManyObligations, Some(rule));
+        return denial(Reason::TooManyObligations, Some(rule), verdicts);
     }
     let reason = if rule.path.is_empty() { Reason::PermittedByDefault } else { Reason::PermittedByProvision };
     Decision { effect: Effect::Permit, reason, decider: Some(rule), obligations, verdicts }

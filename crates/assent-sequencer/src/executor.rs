@@ -265,6 +265,18 @@ impl Executing {
         }
     }
 
+    /// Takes in what is there for the next group, and finds out which of it is new.
+    fn gather(&mut self, first: &Submission, queue: &Receiver<Vec<Submission>>) -> Result<(), Halt> {
+        while self.backlog.len() < GROUP_TRANSACTIONS {
+            let Ok(submissions) = queue.try_recv() else { break };
+            self.backlog.extend(submissions);
+        }
+        let waiting = self.backlog.iter().take(GROUP_TRANSACTIONS - 1);
+        let ids: Vec<_> =
+            [first].into_iter().chain(waiting).map(|submission| submission.transaction.id).collect();
+        Ok(self.machine.look_up(self.state.as_ref(), &ids)?)
+    }
+
     /// The next submission, where one is there.
     fn next(&mut self, queue: &Receiver<Vec<Submission>>) -> Option<Submission> {
         if self.backlog.is_empty() {
@@ -328,6 +340,7 @@ impl Executing {
             return Ok(true);
         }
         let begun = Instant::now();
+        self.gather(&first, queue)?;
         let mut waiting = Vec::new();
         let first_sequence = self.machine.cursor().next_sequence;
         let mut sequenced = 0;

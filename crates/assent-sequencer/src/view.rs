@@ -2,12 +2,12 @@
 //! yet.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use assent_core::{
-    ChainId, Hash, TransactionId,
+    ChainId, Hash, Map, TransactionId,
     batch::BatchHeader,
     log::LoggedTransaction,
     machine::{Cursor, GroupOutput, StateError, StateRead},
@@ -27,8 +27,8 @@ use crate::{
 /// A batch that is not stored yet: its groups are on disk, as log records.
 #[derive(Default)]
 struct Batch {
-    transactions: HashMap<TransactionId, (Arc<Group>, usize)>,
-    state: HashMap<StateKey, StateValue>,
+    transactions: Map<TransactionId, (Arc<Group>, usize)>,
+    state: Map<StateKey, StateValue>,
 }
 
 /// The batches that are not stored yet, the open one last, and where the ledger stands: sealed means stored here.

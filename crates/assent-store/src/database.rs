@@ -359,6 +359,16 @@ impl Database {
         Ok(self.db.get_cf(self.family(family)?, key)?)
     }
 
+    /// Whether there is a row of each of several keys, in their order.
+    pub(crate) fn are_there<'a>(
+        &self,
+        family: Family,
+        keys: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Vec<bool>, StoreError> {
+        let rows = self.db.batched_multi_get_cf(self.family(family)?, keys, false);
+        rows.into_iter().map(|row| Ok(row?.is_some())).collect()
+    }
+
     pub(crate) fn must(&self, family: Family, key: &[u8]) -> Result<Vec<u8>, StoreError> {
         self.get(family, key)?
             .ok_or_else(|| StoreError::Missing { family: family.name(), key: shown(family, key) })

@@ -483,6 +483,13 @@ impl StateRead for LedgerStore {
             .map_err(|source| storage(Database::corrupt(Family::Entries, &key, source)))?;
         Ok(Some(Arc::new(row.seen())))
     }
+
+    fn known(&self, ids: &[TransactionId]) -> Result<Vec<bool>, StateError> {
+        let ids = ids.iter().map(|id| &id.0[..]);
+        self.database
+            .are_there(Family::Transactions, ids)
+            .map_err(|error| StateError::Storage(Box::new(error)))
+    }
 }
 
 impl PageReader for LedgerStore {

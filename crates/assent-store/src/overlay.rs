@@ -56,4 +56,14 @@ impl StateRead for Overlay {
             None => self.store.seen(id),
         }
     }
+
+    fn known(&self, ids: &[TransactionId]) -> Result<Vec<bool>, StateError> {
+        let above: Vec<bool> = {
+            let batches = self.batches.read().unwrap_or_else(PoisonError::into_inner);
+            ids.iter().map(|id| batches.iter().any(|batch| batch.seen.contains_key(id))).collect()
+        };
+        // A batch leaves the overlay after it is stored, so what is not above by now is found below.
+        let below = self.store.known(ids)?;
+        Ok(above.into_iter().zip(below).map(|(above, below)| above || below).collect())
+    }
 }

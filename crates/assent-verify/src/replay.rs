@@ -5,10 +5,10 @@
 //! may bring the right bytes. [`Divergence`]: header, log records and entries belong together under the sequencer's
 //! signature, and executing the records gives something else, or they break the rules. That is evidence against it.
 
-use std::{collections::HashMap, convert::Infallible, sync::Arc, thread};
+use std::{convert::Infallible, sync::Arc, thread};
 
 use assent_core::{
-    ChainId, TransactionId,
+    ChainId, Map, TransactionId,
     batch::{BatchHeader, BatchRecord},
     codec::{DecodeError, sha256},
     log::LogRecord,
@@ -311,8 +311,8 @@ impl History {
 /// State in memory, for an audit: about 500 bytes a consent.
 #[derive(Debug, Default)]
 pub struct MemoryState {
-    values: HashMap<StateKey, StateValue>,
-    seen: HashMap<TransactionId, Arc<SeenTransaction>>,
+    values: Map<StateKey, StateValue>,
+    seen: Map<TransactionId, Arc<SeenTransaction>>,
 }
 
 impl MemoryState {

@@ -436,7 +436,7 @@ fn compare(
             problem: "it is not the one that the leaf commits to".into(),
         });
     }
-    let right = Detail::of_decision(detail.salt, recorded.consent_log_size, decision);
+    let right = Detail::of_decision(detail.salt, recorded.consent_log_size, decision.clone());
     let is_record = matches!(recorded.leaf.kind, OutcomeKind::AccessCovered | OutcomeKind::AccessUncovered);
     let kind = match (is_record, decision.effect) {
         (false, Effect::Permit) => OutcomeKind::AccessPermitted,
