@@ -13,10 +13,10 @@ use crate::{
     machine::{StateError, StateRead, View},
     manifest::LedgerLimits,
     outcome::{AccessQuestion, Detail, Entry, Executed, OutcomeKind, OutcomeLeaf},
-    policy::{self, CitedRequest, Decision, Question, Reason},
+    policy::{self, Addressees, CitedRequest, Decision, Question, Reason},
     records::{
-        AccessLogLeaf, AccountRecord, ActorAccesses, ActorLogLeaf, Consent, ConsentLogLeaf, ConsentRecord,
-        Moment, Record, RevocationCodeRecord, SeenTransaction, StateKey, SubjectAccesses, SubjectConsents,
+        AccessLogLeaf, AccountRecord, ActiveConsents, ActorAccesses, ActorLogLeaf, Consent, ConsentLogLeaf,
+        ConsentRecord, Moment, Record, RevocationCodeRecord, SeenTransaction, StateKey, SubjectAccesses,
     },
     ruleset::{CONFIDENTIALITY_SYSTEM, PURPOSE_SYSTEM, Ruleset, SENSITIVITY_SYSTEM},
     terms::{Coding, ConsentTerms, Effect, Provision},
@@ -28,6 +28,9 @@ pub(crate) struct Rules<'a> {
     pub(crate) ruleset: &'a Ruleset,
     pub(crate) limits: &'a LedgerLimits,
 }
+
+/// What a consent that does not address the recipient amounts to.
+static SILENT: ConsentTerms = ConsentTerms { default_effect: None, period: None, provisions: Vec::new() };
 
 type Refusable<T> = Result<Result<T, RefusalReason>, StateError>;
 
@@ -89,11 +92,11 @@ pub(crate) fn execute<S: StateRead>(
         }
         (Act::RevokeConsent(by), sender) => context.revoke(*by, sender),
         (Act::RequestAccess { subjects, scope }, Some(sender)) => {
-            allow!(context.require_account(sender)?);
+            allow!(context.require_actor(sender)?);
             context.request(sender, subjects, scope)
         }
         (Act::RecordAccess { request, subject, scope }, Some(sender)) => {
-            allow!(context.require_account(sender)?);
+            allow!(context.require_actor(sender)?);
             context.record(sender, *request, *subject, scope)
         }
         // Decoding lets only revocations through without a sender.
@@ -118,6 +121,14 @@ impl<S: StateRead> Context<'_, '_, S> {
             Some(_) => Ok(()),
             None => Err(RefusalReason::UnknownAccount),
         })
+    }
+
+    /// The account of somebody who asks or read. Only accounts have a log of that, which is needed in any case.
+    fn require_actor(&mut self, account: AccountId) -> Refusable<()> {
+        match self.view.read::<ActorAccesses>(StateKey::actor(account))? {
+            Some(_) => Ok(Ok(())),
+            None => self.require_account(account),
+        }
     }
 
     /// A record to be changed; a new one where there is none.
@@ -179,8 +190,8 @@ impl<S: StateRead> Context<'_, '_, S> {
             return Ok(Err(RefusalReason::UnknownCode));
         }
         let key = StateKey::subject_consents(subject);
-        let mut consents: SubjectConsents = self.taken(key)?;
-        if consents.active.len() >= limits::MAX_ACTIVE_CONSENTS {
+        let mut consents: ActiveConsents = self.taken(key)?;
+        if consents.ids().len() >= limits::MAX_ACTIVE_CONSENTS {
             return Ok(Err(RefusalReason::TooManyConsents));
         }
         if let Some(hash) = code_hash {
@@ -201,9 +212,8 @@ impl<S: StateRead> Context<'_, '_, S> {
         };
         let terms_hash = record.terms_hash();
         self.view.write(StateKey::consent(self.id()), Consent::new(record, terms.clone()));
-        let executed = self.act(OutcomeKind::ConsentGranted, self.id().0, consents.log.size());
-        let place = consents.active.partition_point(|(id, _)| *id < self.transaction.id);
-        consents.active.insert(place, (self.transaction.id, terms_hash));
+        let executed = self.act(OutcomeKind::ConsentGranted, self.id().0, consents.log().size());
+        consents.add(self.id(), terms_hash, terms);
         self.log_consents(key, consents, &executed);
         Ok(Ok(executed))
     }
@@ -231,20 +241,20 @@ impl<S: StateRead> Context<'_, '_, S> {
         consent.revoke(self.at);
         let key = StateKey::subject_consents(consent.subject());
         self.view.write(StateKey::consent(id), consent);
-        let mut consents: SubjectConsents = self.taken(key)?;
-        let executed = self.act(OutcomeKind::ConsentRevoked, id.0, consents.log.size());
-        consents.active.retain(|(active, _)| *active != id);
+        let mut consents: ActiveConsents = self.taken(key)?;
+        let executed = self.act(OutcomeKind::ConsentRevoked, id.0, consents.log().size());
+        consents.remove(id);
         self.log_consents(key, consents, &executed);
         Ok(Ok(executed))
     }
 
-    fn log_consents(&mut self, key: StateKey, mut consents: SubjectConsents, executed: &Executed) {
+    fn log_consents(&mut self, key: StateKey, mut consents: ActiveConsents, executed: &Executed) {
         let leaf = ConsentLogLeaf {
             at: self.at,
             entry_leaf_hash: executed.entry_leaf_hash,
             active_digest: consents.active_digest(),
         };
-        self.view.append(key, &mut consents.log, &leaf);
+        self.view.append(key, consents.log_mut(), &leaf);
         self.view.write(key, consents);
     }
 
@@ -317,24 +327,31 @@ impl<S: StateRead> Context<'_, '_, S> {
         scope: &AccessScope,
     ) -> Result<(Decision, u64), StateError> {
         let key = StateKey::subject_consents(subject);
-        let Some(consents) = self.view.read::<SubjectConsents>(key)? else {
+        let Some(consents) = self.view.read::<ActiveConsents>(key)? else {
             let known = self.view.read::<AccountRecord>(StateKey::account(subject))?.is_some();
             let reason = if known { Reason::NoConsent } else { Reason::UnknownSubject };
             return Ok((Decision::denied(reason), 0));
         };
-        let mut active = Vec::with_capacity(consents.active.len());
-        for (id, _) in &consents.active {
-            let consent: Arc<Consent> =
-                self.view.read(StateKey::consent(*id))?.ok_or_else(|| StateError::Corrupt {
-                    key: id.to_string(),
-                    source: DecodeError::invalid("consent", "active, but not in state"),
-                })?;
-            active.push((*id, consent));
+        let addressees = consents.addressees(|id| Ok(Addressees::of(&self.consent(id)?.terms)))?;
+        let mut active = Vec::with_capacity(addressees.len());
+        for (id, addressees) in consents.ids().zip(addressees) {
+            let consent = addressees.include(&recipient).then(|| self.consent(id)).transpose()?;
+            active.push((id, consent));
         }
-        let active: Vec<(TransactionId, &ConsentTerms)> =
-            active.iter().map(|(id, consent)| (*id, &consent.terms)).collect();
+        let active: Vec<(TransactionId, &ConsentTerms)> = active
+            .iter()
+            .map(|(id, consent)| (*id, consent.as_ref().map_or(&SILENT, |consent| &consent.terms)))
+            .collect();
         let question = Question { recipient, scope, time_ms: self.at.time_ms };
-        Ok((policy::decide(self.rules.ruleset, &question, &active), consents.log.size()))
+        Ok((policy::decide(self.rules.ruleset, &question, &active), consents.log().size()))
+    }
+
+    /// A consent in force.
+    fn consent(&mut self, id: TransactionId) -> Result<Arc<Consent>, StateError> {
+        self.view.read(StateKey::consent(id))?.ok_or_else(|| StateError::Corrupt {
+            key: id.to_string(),
+            source: DecodeError::invalid("consent", "active, but not in state"),
+        })
     }
 
     /// The entry of one or more decisions, and their leaves in the access logs.

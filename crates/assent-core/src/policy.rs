@@ -149,6 +149,47 @@ pub struct Decider {
     pub path: Vec<u16>,
 }
 
+/// Whom a consent can say anything to, without the rest of its terms: most of a subject's consents name another recipient than
+/// the one who asks, and need not be read then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Addressees {
+    /// Any recipient.
+    Anyone,
+    /// This one.
+    One(AccountId),
+    /// These.
+    Several(Box<[AccountId]>),
+}
+
+impl Addressees {
+    /// Of a consent's terms: where all provisions name recipients and there is no default, nobody else is answered.
+    pub(crate) fn of(terms: &ConsentTerms) -> Self {
+        let mut all = Vec::new();
+        for provision in &terms.provisions {
+            let before = all.len();
+            let named = provision.actors.iter().filter(|actor| actor.role == ActorRole::Recipient);
+            all.extend(named.map(|actor| actor.account));
+            if all.len() == before {
+                return Self::Anyone;
+            }
+        }
+        match (terms.default_effect, all.as_slice()) {
+            (Some(_), _) => Self::Anyone,
+            (None, [one]) => Self::One(*one),
+            (None, several) => Self::Several(several.into()),
+        }
+    }
+
+    /// Whether it can say anything to a recipient. Where not, the consent's verdict is [`Verdict::Silent`], without obligations.
+    pub(crate) fn include(&self, recipient: &AccountId) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::One(one) => one == recipient,
+            Self::Several(several) => several.contains(recipient),
+        }
+    }
+}
+
 /// A decision over all consents of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -445,6 +486,49 @@ mod tests {
             .map(|(i, terms)| (TransactionId([u8::try_from(i).unwrap(); 32]), terms.clone()))
             .collect();
         decide(&Ruleset::numbered(1).unwrap(), &Question { recipient, scope, time_ms: 1000 }, &consents)
+    }
+
+    #[test]
+    fn a_consent_is_silent_to_whom_it_does_not_address() {
+        let ruleset = Ruleset::numbered(1).unwrap();
+        let named = |accounts: &[AccountId]| {
+            let mut provision = Provision::new(Effect::Permit);
+            provision.actors = accounts
+                .iter()
+                .map(|account| Actor { role: ActorRole::Recipient, account: *account })
+                .collect();
+            provision
+        };
+        let held = || {
+            let mut provision = Provision::new(Effect::Permit);
+            provision.actors = vec![Actor { role: ActorRole::Custodian, account: HOLDER }];
+            provision
+        };
+        let terms = |default_effect, provisions| ConsentTerms { default_effect, period: None, provisions };
+        let cases = [
+            (terms(None, vec![]), Addressees::Several([].into())),
+            (terms(Some(Effect::Deny), vec![named(&[CLINIC])]), Addressees::Anyone),
+            (terms(None, vec![named(&[CLINIC])]), Addressees::One(CLINIC)),
+            (
+                terms(None, vec![named(&[CLINIC]), named(&[INSURER, CLINIC])]),
+                Addressees::Several([CLINIC, INSURER, CLINIC].into()),
+            ),
+            (terms(None, vec![named(&[CLINIC]), held()]), Addressees::Anyone),
+        ];
+        let scope = scope("TREAT");
+        for (terms, addressees) in cases {
+            assert_eq!(Addressees::of(&terms), addressees);
+            for recipient in [CLINIC, INSURER, HOLDER] {
+                let question = Question { recipient, scope: &scope, time_ms: 5 };
+                let decision = decide(&ruleset, &question, &[(TransactionId([1; 32]), terms.clone())]);
+                let silent = decision.verdicts[0].1 == Verdict::Silent;
+                assert!(silent || addressees.include(&recipient));
+                assert!(addressees.include(&recipient) || decision.obligations.is_empty());
+                if let Addressees::One(_) | Addressees::Several(_) = addressees {
+                    assert_eq!(silent, !addressees.include(&recipient));
+                }
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Every key is made by a function of [`StateKey`]. A stored value is a 32-byte salt and an encoded record; the effects
 //! tree and the state tree see only `SHA-256(0x1f …)` of the key and `SHA-256(0x20 … salt … record)`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use assent_merkle::{CompactRange, Hash, leaf_hash};
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use crate::{
     AccountId, TransactionId,
     codec::{DecodeError, Decoder, Encoder, Layout},
     limits,
+    policy::Addressees,
     signature::{ED25519, PublicKey},
     terms::ConsentTerms,
     transaction::{AccessScope, AccountKind},
@@ -329,6 +330,79 @@ impl Record for SubjectConsents {
             return Err(DecodeError::invalid("active consents", "not in ascending order"));
         }
         Ok(Self { active, log })
+    }
+}
+
+/// A subject's consents as decisions read them: the record, and whom each of them addresses, once they have all been read.
+#[derive(Clone, Debug)]
+pub(crate) struct ActiveConsents {
+    record: SubjectConsents,
+    /// In the order of the record's list.
+    addressees: OnceLock<Vec<Addressees>>,
+}
+
+impl Default for ActiveConsents {
+    /// Of a subject who has granted nothing.
+    fn default() -> Self {
+        Self { record: SubjectConsents::default(), addressees: OnceLock::from(Vec::new()) }
+    }
+}
+
+impl ActiveConsents {
+    pub(crate) fn ids(&self) -> impl ExactSizeIterator<Item = TransactionId> + '_ {
+        self.record.active.iter().map(|(id, _)| *id)
+    }
+
+    pub(crate) fn active_digest(&self) -> Hash {
+        self.record.active_digest()
+    }
+
+    pub(crate) fn log(&self) -> &CompactRange {
+        &self.record.log
+    }
+
+    pub(crate) fn log_mut(&mut self) -> &mut CompactRange {
+        &mut self.record.log
+    }
+
+    /// Puts a consent in force.
+    pub(crate) fn add(&mut self, id: TransactionId, terms_hash: Hash, terms: &ConsentTerms) {
+        let place = self.record.active.partition_point(|(active, _)| *active < id);
+        self.record.active.insert(place, (id, terms_hash));
+        if let Some(addressees) = self.addressees.get_mut() {
+            addressees.insert(place, Addressees::of(terms));
+        }
+    }
+
+    /// Ends a consent.
+    pub(crate) fn remove(&mut self, id: TransactionId) {
+        let Some(place) = self.ids().position(|active| active == id) else { return };
+        self.record.active.remove(place);
+        if let Some(addressees) = self.addressees.get_mut() {
+            addressees.remove(place);
+        }
+    }
+
+    /// Whom each consent addresses, in the order of [`Self::ids`]. `read` gives them the first time.
+    pub(crate) fn addressees<E>(
+        &self,
+        read: impl FnMut(TransactionId) -> Result<Addressees, E>,
+    ) -> Result<&[Addressees], E> {
+        if let Some(addressees) = self.addressees.get() {
+            return Ok(addressees);
+        }
+        let found = self.ids().map(read).collect::<Result<_, E>>()?;
+        Ok(self.addressees.get_or_init(|| found))
+    }
+}
+
+impl Record for ActiveConsents {
+    fn encode(&self) -> Vec<u8> {
+        self.record.encode()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Ok(Self { record: SubjectConsents::decode(bytes)?, addressees: OnceLock::new() })
     }
 }
 

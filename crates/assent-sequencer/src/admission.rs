@@ -7,7 +7,7 @@ use std::{
     io,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
-        atomic::AtomicBool,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
@@ -22,6 +22,7 @@ use assent_core::{
 };
 use assent_gate::rate::Limiters;
 use assent_metrics::{Sequencer as Metrics, Stage, Submission as Judged};
+use assent_store::{Niceness, give_way};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
@@ -37,6 +38,9 @@ const VERIFY_BATCH: usize = 512;
 /// a group's sync. A client on its own is not kept waiting.
 const BUSY: usize = 4;
 const GATHER: Duration = Duration::from_millis(1);
+
+/// It gathers so often at most while another worker checks signatures, when two batches at once would only be smaller.
+const GATHER_ROUNDS: u32 = 8;
 
 /// What a submission got.
 pub(crate) enum Reply {
@@ -134,9 +138,10 @@ pub(crate) fn start(
     for worker in 0..workers {
         let (incoming, turns, verified) = (incoming.clone(), turns.clone(), verified.clone());
         let metrics = metrics.clone();
-        thread::Builder::new()
-            .name(format!("verify-{worker}"))
-            .spawn(move || verify_loop(&incoming, &turns, &verified, &metrics))?;
+        thread::Builder::new().name(format!("verify-{worker}")).spawn(move || {
+            give_way(Niceness::Checking);
+            verify_loop(&incoming, &turns, &verified, &metrics);
+        })?;
     }
     let (end, ended) = oneshot::channel();
     thread::Builder::new().name("executor".into()).spawn(move || {
@@ -160,6 +165,8 @@ struct Incoming {
 struct Turns {
     current: Mutex<u64>,
     changed: Condvar,
+    /// Workers that check signatures at this moment.
+    checking: AtomicUsize,
 }
 
 /// The right to hand on one batch after all before it. Dropping it passes the turn on, also where the worker panics.
@@ -201,10 +208,19 @@ fn verify_loop(
                 Ok(first) => batch.push(first),
                 Err(_) => return,
             }
-            if incoming.is_busy {
-                thread::sleep(GATHER);
+            let mut rounds = if incoming.is_busy { GATHER_ROUNDS } else { 0 };
+            loop {
+                if rounds > 0 {
+                    thread::sleep(GATHER);
+                }
+                let room = VERIFY_BATCH - batch.len();
+                batch.extend(std::iter::from_fn(|| incoming.queue.try_recv().ok()).take(room));
+                let is_full = batch.len() == VERIFY_BATCH;
+                if rounds <= 1 || is_full || turns.checking.load(Ordering::Relaxed) == 0 {
+                    break;
+                }
+                rounds -= 1;
             }
-            batch.extend(std::iter::from_fn(|| incoming.queue.try_recv().ok()).take(VERIFY_BATCH - 1));
             incoming.is_busy = batch.len() >= BUSY;
             incoming.next_ticket += 1;
             Ticket { turns, number: incoming.next_ticket - 1 }
@@ -218,7 +234,9 @@ fn verify_loop(
         });
         let checks: Vec<_> =
             batch.iter().map(|submission| submission.transaction.signature_check()).collect();
+        turns.checking.fetch_add(1, Ordering::Relaxed);
         let mut answers = verify_all(&checks.concat()).into_iter();
+        turns.checking.fetch_sub(1, Ordering::Relaxed);
         ticket.wait();
         let mut valid = Vec::with_capacity(batch.len());
         for (mut submission, checks) in batch.into_iter().zip(checks) {

@@ -16,7 +16,7 @@ use assent_core::{
     machine::{Fault, GroupStart, Machine, StateError},
 };
 use assent_metrics::{Stage, Submission as Judged};
-use assent_store::{LedgerStore, Overlay, Role, StoreError, give_way};
+use assent_store::{LedgerStore, Niceness, Overlay, Role, StoreError, give_way};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -175,7 +175,7 @@ impl Executor {
             let (to_store, sealed) = sync_channel(BATCHES_AHEAD);
             let named = |name: &str| thread::Builder::new().name(name.into());
             let storing = named("store").spawn_scoped(scope, move || {
-                give_way();
+                give_way(Niceness::Aside);
                 stages.store_all(&sealed)
             })?;
             let committing =

@@ -2,14 +2,20 @@
 
 use std::{io, thread};
 
-/// How much nicer than others such a thread is: it gets about a third of a processor that others want too.
-const NICE: i32 = 5;
+/// How far a thread gives way to others that want its processor.
+#[derive(Clone, Copy, Debug)]
+pub enum Niceness {
+    /// Checking signatures: what has been checked goes first, and what waits meanwhile is checked in company, which costs less.
+    Checking = 3,
+    /// Storing a sealed batch and executing it again, for which nobody waits as clients wait for their receipts. Such a thread
+    /// gets about a third of a processor that others want too.
+    Aside = 5,
+}
 
-/// Lets this thread, and those that it starts, give way to others. Nobody waits for storing a sealed batch or for executing it
-/// again as clients wait for their receipts.
-pub fn give_way() {
+/// Lets this thread, and those that it starts, give way to others.
+pub fn give_way(niceness: Niceness) {
     // Where it is not allowed or not known, the thread is like any other.
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), niceness as i32);
 }
 
 /// Starts a thread that gives way to others.
@@ -18,7 +24,7 @@ pub fn give_way() {
 /// Where the operating system refuses one.
 pub fn spawn_aside(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name(name.into()).spawn(move || {
-        give_way();
+        give_way(Niceness::Aside);
         work();
     })
 }

@@ -30,7 +30,7 @@ mod overlay;
 mod party_logs;
 mod rows;
 
-pub use aside::{give_way, spawn_aside};
+pub use aside::{Niceness, give_way, spawn_aside};
 pub use database::{Database, Role, Row, StoreError};
 pub use ledger::{Commit, LedgerStore, SealedWrite};
 pub use overlay::Overlay;
