@@ -5,7 +5,11 @@ use assent_bench::{
     ledger::{MemoryLedger, messages},
     workload::{Mix, PopulationSize},
 };
-use assent_core::machine::{SealedBatch, StateRead};
+use assent_core::{
+    TransactionId,
+    codec::sha256,
+    machine::{SealedBatch, StateRead},
+};
 use assent_store::{LedgerStore, Overlay, Role, SealedWrite};
 
 #[test]
@@ -68,4 +72,8 @@ fn check(state: &impl StateRead, sealed: &SealedBatch, role: Role) {
         }
     }
     assert!(requests > 50);
+    // Several at once, of which every other one is of nobody.
+    let ids = sealed.seen.keys().flat_map(|id| [*id, TransactionId(sha256(&id.0))]).collect::<Vec<_>>();
+    let known = state.known(&ids).unwrap();
+    assert_eq!(known, [true, false].repeat(sealed.seen.len()), "{role:?}");
 }

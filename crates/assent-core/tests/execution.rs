@@ -261,3 +261,27 @@ fn fields_outside_their_limits_are_refused_by_name() {
         "grant_consent.terms.provisions",
     );
 }
+
+#[test]
+fn a_transaction_counts_once_looked_up_together_or_alone() {
+    let mut ledger = with_accounts();
+    let stored = ledger.transaction(PATIENT, grant(CLINIC));
+    ledger.group(std::slice::from_ref(&stored), true).unwrap();
+    let open = ledger.transaction(PATIENT, grant(INSURER));
+    ledger.group(std::slice::from_ref(&open), false).unwrap();
+    let [new, late] = [(); 2].map(|()| ledger.transaction(CLINIC, request(&[PATIENT], "TREAT")));
+    let citing = ledger.transaction(CLINIC, record(new.id, PATIENT));
+
+    ledger.machine.begin_group(ledger.start()).unwrap();
+    // What the group itself holds counts too: the second time, and as a request that is cited.
+    let ids = [&stored, &open, &new, &citing].map(|transaction| transaction.id);
+    ledger.machine.look_up(&ledger.store, &ids).unwrap();
+    let mut outcomes = Vec::new();
+    for transaction in [&stored, &open, &new, &new, &citing, &citing, &late, &late] {
+        outcomes.push(ledger.machine.execute(&ledger.store, transaction).unwrap().err());
+    }
+    let duplicate = Some(RefusalReason::Duplicate);
+    assert_eq!(outcomes, [duplicate, duplicate, None, duplicate, None, duplicate, None, duplicate]);
+    let output = ledger.machine.end_group(true).unwrap();
+    assert_eq!(output.executed[1].leaves[0].kind, OutcomeKind::AccessCovered);
+}
