@@ -10,7 +10,7 @@ use assent_core::{
     codec::sha256,
     machine::{SealedBatch, StateRead},
 };
-use assent_store::{LedgerStore, Overlay, Role, SealedWrite};
+use assent_store::{Commit, LedgerStore, Overlay, Role, SealedWrite};
 
 #[test]
 fn state_and_transactions_come_back_as_execution_needs_them() {
@@ -28,6 +28,14 @@ fn state_and_transactions_come_back_as_execution_needs_them() {
         let chain = ledger.manifest.chain_id();
         let open = || std::sync::Arc::new(LedgerStore::open(temp.path(), role, &chain).unwrap());
         let store = open();
+        if role == Role::Sequencer {
+            // What is stored was in the log before.
+            let epoch = store.begin_epoch().unwrap();
+            for position in 0..=output.record.position {
+                let committed = store.commit(epoch, position, &output.record_bytes, &[1; 64]);
+                assert!(matches!(committed, Commit::Committed));
+            }
+        }
         let overlay = Overlay::new(store.clone());
         overlay.push(sealed.clone());
         check(&overlay, &sealed, role);

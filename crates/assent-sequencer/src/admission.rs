@@ -40,7 +40,7 @@ const BUSY: usize = 4;
 const GATHER: Duration = Duration::from_millis(1);
 
 /// It gathers so often at most while another worker checks signatures, when two batches at once would only be smaller.
-const GATHER_ROUNDS: u32 = 8;
+const GATHER_ROUNDS: u32 = 4;
 
 /// What a submission got.
 pub(crate) enum Reply {

@@ -19,7 +19,7 @@ const BLOOM_BITS_A_KEY: f64 = 10.0;
 /// The same for a memtable, as a share of its bytes: ten bits for each key with a row of some 100 bytes.
 const MEMTABLE_BLOOM_RATIO: f64 = 0.015;
 /// Bytes of a family in memory before they become a file. Where a database has no log of its own, so many have to be derived
-/// again after a crash: a quarter of a million entries, some seconds.
+/// again after a crash: some 350 thousand entries, a quarter of a minute.
 const WRITE_BUFFER_BYTES: usize = 128 * 1024 * 1024;
 /// Levels whose files are not compressed, in families that are searched: they are rewritten soon.
 const UNCOMPRESSED_LEVELS: usize = 2;
@@ -97,6 +97,24 @@ pub enum StoreError {
         expected: &'static str,
         /// The role found.
         found: String,
+    },
+    /// A sequencer's log is gone.
+    #[error(
+        "{0} is missing, but what was derived from it is there: put the log back; nothing can be sequenced without it"
+    )]
+    LogMissing(PathBuf),
+    /// A sequencer's log ends before what was derived from it.
+    #[error(
+        "{path} ends at record {end}, but {derived} were acknowledged and applied: put the whole log back; \
+         nothing can be sequenced on a part of it"
+    )]
+    LogCut {
+        /// Where.
+        path: PathBuf,
+        /// Position after the log's last record.
+        end: u64,
+        /// Position after the last record that was applied.
+        derived: u64,
     },
     /// A row that cannot be read.
     #[error("the {family} row of key {key} is corrupt: {source}")]

@@ -100,12 +100,28 @@ impl LedgerStore {
             Database::open(path, role, chain, Family::OF_FOLLOWER, Durability::Logged)?;
             return Err(other_role("prover or validator"));
         }
+        if Database::is_at(&path.join(DERIVED)) && !Database::is_at(&path.join(LOG)) {
+            return Err(StoreError::LogMissing(path.join(LOG)));
+        }
         std::fs::create_dir_all(path).map_err(|error| StoreError::Folder(path.to_owned(), error))?;
         let open =
             |name, families, durability| Database::open(&path.join(name), role, chain, families, durability);
         let log = open(LOG, Family::OF_LOG, Durability::Logged)?;
         let database = open(DERIVED, Family::DERIVED, Durability::Derived)?;
-        Ok(Self { database, log: Some(log) })
+        let store = Self { database, log: Some(log) };
+        // Nothing is applied that is not in the log: with less in it, sequences would be given twice.
+        let (end, derived) = (store.log_end()?, store.derived_records()?);
+        if end < derived {
+            return Err(StoreError::LogCut { path: path.join(LOG), end, derived });
+        }
+        Ok(store)
+    }
+
+    /// Log records that the stored batches were derived from.
+    fn derived_records(&self) -> Result<u64, StoreError> {
+        let Some(bytes) = self.database.get(Family::Meta, b"cursor")? else { return Ok(0) };
+        let corrupt = |source| Database::corrupt(Family::Meta, b"cursor", source);
+        Ok(Cursor::decode(&bytes).map_err(corrupt)?.next_position)
     }
 
     /// Where log records are.

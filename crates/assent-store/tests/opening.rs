@@ -1,7 +1,7 @@
 //! What a database refuses, and what a crash leaves.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use assent_core::{ChainId, batch::BaseBlock, log::LogRecord};
+use assent_core::{ChainId, batch::BaseBlock, log::LogRecord, machine::Cursor, records::Record};
 use assent_store::{Commit, LedgerStore, Role, StoreError};
 
 const CHAIN: ChainId = ChainId([1; 32]);
@@ -48,6 +48,44 @@ fn a_sequencers_one_database_of_an_earlier_schema_is_told_from_its_two() {
     }
     let refused = LedgerStore::open(temp.path(), Role::Sequencer, &CHAIN);
     assert!(matches!(refused, Err(StoreError::OlderSchema { found: 2, .. })));
+}
+
+#[test]
+fn nothing_is_sequenced_on_a_log_that_is_gone_or_cut() {
+    let temp = tempfile::tempdir().unwrap();
+    let (log, aside) = (temp.path().join("sequencer/log"), temp.path().join("aside"));
+    let path = temp.path().join("sequencer");
+    let open = || LedgerStore::open(&path, Role::Sequencer, &CHAIN);
+    let store = open().unwrap();
+    let epoch = store.begin_epoch().unwrap();
+    for position in 0..2 {
+        let bytes = record(position, epoch).encode();
+        assert!(matches!(store.commit(epoch, position, &bytes, &[7; 64]), Commit::Committed));
+    }
+    drop(store);
+    {
+        // As after a batch of three records.
+        let options = rocksdb::Options::default();
+        let derived = path.join("derived");
+        let families = rocksdb::DB::list_cf(&options, &derived).unwrap();
+        let db = rocksdb::DB::open_cf(&options, &derived, families).unwrap();
+        let cursor = Cursor {
+            next_position: 3,
+            next_sequence: 3,
+            next_batch: 1,
+            previous_hash: [1; 32],
+            time_ms: 5,
+            epoch,
+            base: BaseBlock::default(),
+        };
+        db.put_cf(db.cf_handle("meta").unwrap(), b"cursor", cursor.encode()).unwrap();
+    }
+    assert!(matches!(open(), Err(StoreError::LogCut { end: 2, derived: 3, .. })));
+    std::fs::rename(&log, &aside).unwrap();
+    assert!(matches!(open(), Err(StoreError::LogMissing(_))));
+    // Nothing was made in its place.
+    std::fs::rename(&aside, &log).unwrap();
+    assert!(matches!(open(), Err(StoreError::LogCut { end: 2, derived: 3, .. })));
 }
 
 #[test]
