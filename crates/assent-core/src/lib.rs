@@ -1,8 +1,8 @@
 //! Assent's rules: accounts, transactions, signatures, consent policy, execution, entries, batches, receipts, limits.
 //!
 //! Pure: no input or output, no async, no clock, and in what it derives no randomness, no hash-map order, no floating point.
-//! Entries, headers, receipts and state are functions of the log alone, so the sequencer, the prover, every validator and every restart
-//! derive the same bytes.
+//! Entries, headers, receipts and state are functions of the log alone, so the sequencer, the prover, every validator and
+//! every restart derive the same bytes.
 //!
 //! # The way of a transaction
 //! 1. [`transaction::Transaction::decode`]: form, canonical encoding, limits. Needs only the chain id.

@@ -149,6 +149,10 @@ pub struct Decider {
     pub path: Vec<u16>,
 }
 
+/// Recipients of a consent that are kept beside it: it may name thousands, and what a cached record holds beyond its own bytes has
+/// to be little. A consent that names more is read.
+const MAX_ADDRESSEES: usize = 4;
+
 /// Whom a consent can say anything to, without the rest of its terms: most of a subject's consents name another recipient than
 /// the one who asks, and need not be read then.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,14 +166,15 @@ pub(crate) enum Addressees {
 }
 
 impl Addressees {
-    /// Of a consent's terms: where all provisions name recipients and there is no default, nobody else is answered.
+    /// Of a consent's terms: where all provisions name recipients, at most [`MAX_ADDRESSEES`], and there is no default, nobody else is
+    /// answered.
     pub(crate) fn of(terms: &ConsentTerms) -> Self {
         let mut all = Vec::new();
         for provision in &terms.provisions {
             let before = all.len();
             let named = provision.actors.iter().filter(|actor| actor.role == ActorRole::Recipient);
             all.extend(named.map(|actor| actor.account));
-            if all.len() == before {
+            if all.len() == before || all.len() > MAX_ADDRESSEES {
                 return Self::Anyone;
             }
         }
@@ -514,6 +519,7 @@ mod tests {
                 Addressees::Several([CLINIC, INSURER, CLINIC].into()),
             ),
             (terms(None, vec![named(&[CLINIC]), held()]), Addressees::Anyone),
+            (terms(None, vec![named(&[CLINIC; MAX_ADDRESSEES + 1])]), Addressees::Anyone),
         ];
         let scope = scope("TREAT");
         for (terms, addressees) in cases {
