@@ -39,15 +39,15 @@ use crate::{
 /// Transactions that are signed and kept in memory before the measured time: about 6 GB.
 pub const MAX_PREPARED: usize = 10_000_000;
 /// Transactions a second for which the warm-up is prepared; what it reaches decides how many the measured time gets.
-const WARM_UP_RATE: f64 = 40_000.0;
+const WARM_UP_RATE: f64 = 60_000.0;
 /// How much more is prepared than the warm-up's rate would use.
 const HEADROOM: f64 = 1.2;
 /// How long the prover may take to catch up after the measured time.
 const CATCH_UP: Duration = Duration::from_secs(120);
 /// The population is set up with so many transactions under way.
-const SET_UP_CONCURRENCY: usize = 2_048;
+const SET_UP_CONCURRENCY: usize = 4_096;
 /// Connections at most: so many lanes share out the population.
-pub const MAX_CONNECTIONS: usize = 256;
+pub const MAX_CONNECTIONS: u16 = 256;
 /// Accounts that are looked up at once.
 const LOOK_UPS: usize = 256;
 /// Prepared transactions expire so long after they are signed.
@@ -202,11 +202,11 @@ impl Bench<'_> {
         let patients = workload.patients();
         let wanted = Some(self.plan.population.consents);
         // Each lane sets up its patients in order, so where the last ones are whole, all are.
-        let last = &patients[patients.len().saturating_sub(MAX_CONNECTIONS)..];
+        let last = &patients[patients.len().saturating_sub(MAX_CONNECTIONS.into())..];
         if self.find(client, last).await?.0.iter().all(|consents| *consents >= wanted) {
             return Ok(None);
         }
-        let begun_with = &patients[..patients.len().min(MAX_CONNECTIONS)];
+        let begun_with = &patients[..patients.len().min(MAX_CONNECTIONS.into())];
         let there = if self.find(client, begun_with).await?.0.iter().any(Option::is_some) {
             self.find(client, patients).await?
         } else {

@@ -41,14 +41,14 @@ const GROUP: usize = 512;
 /// Groups of one batch.
 const GROUPS: usize = 16;
 /// Signatures that the sequencer checks together, and that a prover does.
-const SEQUENCER_BATCH: usize = 512;
+const SEQUENCER_BATCH: usize = 2_048;
 const PROVER_BATCH: usize = 4_096;
 /// How long each term is measured.
 const TIME: Duration = Duration::from_secs(2);
 /// Connections, and calls or messages under way, of the empty calls.
 const CONNECTIONS: usize = 8;
 const UNARY_CALLS: usize = 256;
-const STREAMED: usize = 2_048;
+const STREAMED: usize = 4_096;
 
 /// Processor time of one thing, in microseconds a transaction.
 #[derive(Clone, Debug, Serialize)]
@@ -294,7 +294,7 @@ pub async fn measure(
     };
     let (once, again) = (verify(SEQUENCER_BATCH), verify(PROVER_BATCH));
     sequencer
-        .push(Term { name: "sequencer: the signature is checked (Ed25519, in batches of 512)", us: once });
+        .push(Term { name: "sequencer: the signature is checked (Ed25519, in batches of 2,048)", us: once });
     let mut prover =
         vec![Term { name: "prover: the signature is checked again (in batches of 4,096)", us: again }];
 

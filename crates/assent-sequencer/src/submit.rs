@@ -23,7 +23,7 @@ use crate::{
     service::{SequencerApi, internal},
 };
 
-/// Transactions in one SubmitMany: a quarter of the queue, so that one call cannot fill it.
+/// Transactions in one SubmitMany: an eighth of the queue, so that one call cannot fill it.
 pub const MAX_MANY: usize = 1_000;
 /// Unanswered transactions of one stream. More are not read until the first is answered, and the client's transport waits.
 pub const STREAM_WINDOW: usize = 1_024;

@@ -107,7 +107,7 @@ pub const SETTINGS: [Setting; 41] = [
     setting(
         "sequencer.queue",
         Number(1, 65_536),
-        "4096",
+        "8192",
         &[Node, Sequencer],
         "Submissions that may be under way at once; more are answered QUEUE_FULL, and streams wait",
     ),
