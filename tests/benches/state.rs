@@ -208,11 +208,11 @@ impl Ledger {
         proto::SealedBatch {
             header: sealed.header.encode(),
             signature: signature.to_vec(),
-            log_records: outputs.iter().map(|output| output.record_bytes.clone()).collect(),
+            log_records: outputs.iter().map(|output| output.record_bytes.clone().into()).collect(),
             entries: outputs
                 .iter()
                 .flat_map(|output| &output.executed)
-                .map(|executed| executed.entry.encode())
+                .map(|executed| executed.entry.encode().into())
                 .collect(),
         }
     }

@@ -153,10 +153,17 @@ fn resign(key: &KeyPair, batch: &mut proto::SealedBatch, change: impl Fn(&mut Ba
 }
 
 /// Changes the first log record and commits to it, as only the sequencer can.
+/// A bit that changes on the way.
+fn flip(record: &mut prost::bytes::Bytes, at: usize) {
+    let mut changed = record.to_vec();
+    changed[at] ^= 1;
+    *record = changed.into();
+}
+
 fn change_record(key: &KeyPair, batch: &mut proto::SealedBatch, change: impl Fn(&mut LogRecord)) {
     let mut record = LogRecord::decode(&batch.log_records[0]).unwrap();
     change(&mut record);
-    batch.log_records[0] = record.encode();
+    batch.log_records[0] = record.encode().into();
     commit_to_log(key, batch);
 }
 
@@ -420,7 +427,7 @@ fn what_the_sequencer_signs_and_should_not_halts_the_prover_and_convicts_the_seq
             Arc::new(|key, batch| {
                 let mut entry = Entry::decode(&batch.entries[0]).unwrap();
                 entry.outcome_root[0] ^= 1;
-                batch.entries[0] = entry.encode();
+                batch.entries[0] = entry.encode().into();
                 let root = BatchTree::from_leaves(&batch.entries).root();
                 resign(key, batch, |header| header.entries_root = root);
             }),
@@ -628,7 +635,7 @@ fn what_the_sequencer_did_not_sign_accuses_nobody_and_is_not_taken_in() {
                 batch.entries.pop();
             }),
         ),
-        ("a log record changed on the way", Arc::new(|_, batch| batch.log_records[0][40] ^= 1)),
+        ("a log record changed on the way", Arc::new(|_, batch| flip(&mut batch.log_records[0], 40))),
         ("a batch left out", Arc::new(|key, batch| resign(key, batch, |h| h.number += 1))),
         ("rubbish", Arc::new(|_, batch| batch.header.truncate(20))),
     ];

@@ -27,7 +27,6 @@ use assent_core::{
     batch::{GroupReceipts, effects_root},
     codec::sha256,
     log::LogRecord,
-    outcome::OutcomeLeaf,
     records::{Record, SubjectConsents},
     signature::{KeyPair, verify_all},
     terms::ConsentTerms,
@@ -143,13 +142,13 @@ fn receipt_check() -> Case {
         .map(|(index, (executed, receipt))| {
             let answer = proto::SequencedTransaction {
                 receipt: Some(proto::SignedReceipt {
-                    receipt: receipt.encode(),
-                    group_statement: receipts.statement.encode(),
+                    receipt: receipts.encoded[index].clone(),
+                    group_statement: receipts.statement.encode().into(),
                     index: u32::try_from(index).unwrap(),
-                    path: receipts.path(index).map(|hash| hash.to_vec()).collect(),
-                    signature: signature.to_vec(),
+                    path: receipts.path(index).map(|hash| hash.to_vec().into()).collect(),
+                    signature: signature.to_vec().into(),
                 }),
-                outcome_leaves: executed.leaves.iter().map(OutcomeLeaf::encode).collect(),
+                outcome_leaves: executed.encoded_leaves.clone(),
                 already_sequenced: false,
             };
             (receipt.entry.transaction_id, answer.encode_to_vec())

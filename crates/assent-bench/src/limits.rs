@@ -211,12 +211,12 @@ fn answers(day: &Day) -> Option<Vec<(assent_core::TransactionId, Vec<u8>)>> {
         let sequenced = proto::SequencedTransaction {
             receipt: Some(proto::SignedReceipt {
                 receipt: receipts.encoded.get(index)?.clone(),
-                group_statement: receipts.statement.encode(),
+                group_statement: receipts.statement.encode().into(),
                 index: u32::try_from(index).ok()?,
-                path: receipts.path(index).map(|hash| hash.to_vec()).collect(),
-                signature: signature.to_vec(),
+                path: receipts.path(index).map(|hash| hash.to_vec().into()).collect(),
+                signature: signature.to_vec().into(),
             }),
-            outcome_leaves: executed.encoded_leaves.iter().map(|leaf| leaf.to_vec()).collect(),
+            outcome_leaves: executed.encoded_leaves.clone(),
             already_sequenced: false,
         };
         Some((executed.entry.transaction_id, sequenced.encode_to_vec()))

@@ -12,6 +12,7 @@ use assent_core::{
     signature::{PublicKey, SignatureError},
 };
 use assent_proto::v1 as proto;
+use bytes::Bytes;
 use thiserror::Error;
 
 /// Why a receipt or refusal does not hold.
@@ -56,7 +57,7 @@ pub struct Sequenced {
 }
 
 /// An encoded group statement, and the signature on it.
-type SignedStatement = (Vec<u8>, [u8; 64]);
+type SignedStatement = (Bytes, [u8; 64]);
 
 /// Checks the receipts of one ledger. Clones share what they remember.
 #[derive(Clone, Debug)]

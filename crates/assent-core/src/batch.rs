@@ -1,6 +1,7 @@
 //! What the sequencer and the prover sign: receipts, refusals, batch headers, batch records.
 
 use assent_merkle::{PathTree, leaf_hash, root_of_leaf_hashes};
+use bytes::Bytes;
 use thiserror::Error;
 
 use crate::{
@@ -73,8 +74,8 @@ impl Receipt {
 /// The receipts of one group, with what is signed over them and each one's path to it.
 #[derive(Clone, Debug)]
 pub struct GroupReceipts {
-    /// Layout 0x17, in order.
-    pub encoded: Vec<Vec<u8>>,
+    /// Layout 0x17, in order: slices of one buffer.
+    pub encoded: Vec<Bytes>,
     /// What is signed.
     pub statement: GroupStatement,
     tree: PathTree,
@@ -84,7 +85,15 @@ impl GroupReceipts {
     /// Of the group whose log record has this position.
     #[must_use]
     pub fn new(chain_id: ChainId, position: u64, receipts: &[Receipt]) -> Self {
-        let encoded: Vec<Vec<u8>> = receipts.iter().map(Receipt::encode).collect();
+        let mut ends = Vec::with_capacity(receipts.len());
+        let mut all = Vec::new();
+        for receipt in receipts {
+            all.extend_from_slice(&receipt.encode());
+            ends.push(all.len());
+        }
+        let all = Bytes::from(all);
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let encoded: Vec<Bytes> = starts.zip(&ends).map(|(start, end)| all.slice(start..*end)).collect();
         let tree = PathTree::from_leaf_hashes(encoded.iter().map(|receipt| leaf_hash(receipt)).collect());
         let count = u32::try_from(receipts.len()).unwrap_or(u32::MAX);
         let statement = GroupStatement { chain_id, position, count, receipts_root: tree.root() };
@@ -94,6 +103,12 @@ impl GroupReceipts {
     /// From a receipt to the statement's root.
     pub fn path(&self, index: usize) -> impl Iterator<Item = &Hash> {
         self.tree.inclusion_path(index as u64)
+    }
+
+    /// Over the receipts: their paths lead to the statement's root.
+    #[must_use]
+    pub fn tree(&self) -> &PathTree {
+        &self.tree
     }
 }
 

@@ -2,6 +2,7 @@
 
 use assent_merkle::{InclusionError, leaf_hash, verify_inclusion};
 use assent_proto::v1 as proto;
+use bytes::Bytes;
 use thiserror::Error;
 
 use crate::{
@@ -38,9 +39,9 @@ pub enum ReceiptError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedReceipt {
     /// The encoded receipt, layout 0x17.
-    pub receipt: Vec<u8>,
+    pub receipt: Bytes,
     /// The encoded group statement, layout 0x18.
-    pub statement: Vec<u8>,
+    pub statement: Bytes,
     /// Index of the receipt in the group.
     pub index: u32,
     /// From the receipt to the group's root.
@@ -65,13 +66,9 @@ impl SignedReceipt {
             path: message
                 .path
                 .iter()
-                .map(|hash| {
-                    Hash::try_from(hash.as_slice()).map_err(|_| wrong("hash of a path", 32, hash.len()))
-                })
+                .map(|hash| Hash::try_from(&hash[..]).map_err(|_| wrong("hash of a path", 32, hash.len())))
                 .collect::<Result<_, _>>()?,
-            signature: message
-                .signature
-                .as_slice()
+            signature: message.signature[..]
                 .try_into()
                 .map_err(|_| wrong("signature", 64, message.signature.len()))?,
         })
@@ -132,8 +129,8 @@ impl SignedReceipt {
     /// [`DecodeError`].
     pub fn read(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
-            receipt: d.long("receipt", MAX_PART_BYTES)?.to_vec(),
-            statement: d.long("group statement", MAX_PART_BYTES)?.to_vec(),
+            receipt: Bytes::copy_from_slice(d.long("receipt", MAX_PART_BYTES)?),
+            statement: Bytes::copy_from_slice(d.long("group statement", MAX_PART_BYTES)?),
             index: d.u32("index")?,
             path: d.list("receipt path", MAX_PATH, |d| d.hash("hash of a path"))?,
             signature: d.array("group signature")?,

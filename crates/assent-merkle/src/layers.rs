@@ -44,12 +44,26 @@ impl PathTree {
         self.layers.last().and_then(|layer| layer.first()).copied().unwrap_or(EMPTY_ROOT)
     }
 
+    /// All nodes, layer by layer from the leaves up to the root.
+    #[must_use]
+    pub fn layers(&self) -> &[Vec<Hash>] {
+        &self.layers
+    }
+
     /// The inclusion path of a leaf from the bottom up; empty past the end, as for the only leaf.
     pub fn inclusion_path(&self, index: u64) -> impl Iterator<Item = &Hash> {
+        self.inclusion_places(index).map(|(layer, place)| &self.layers[layer][place])
+    }
+
+    /// Where the hashes of that path are: which layer, and which of its nodes.
+    pub fn inclusion_places(&self, index: u64) -> impl Iterator<Item = (usize, usize)> {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         let within =
             self.layers[..self.layers.len() - 1].iter().filter(move |_| index < self.layers[0].len());
-        within.enumerate().filter_map(move |(level, layer)| layer.get((index >> level) ^ 1))
+        within.enumerate().filter_map(move |(level, layer)| {
+            let place = (index >> level) ^ 1;
+            (place < layer.len()).then_some((level, place))
+        })
     }
 }
 

@@ -16,8 +16,10 @@ use bytes::Bytes;
 /// A committed group: everything that its answers need.
 pub(crate) struct Group {
     receipts: GroupReceipts,
-    statement: Vec<u8>,
-    signature: [u8; 64],
+    /// The nodes of the receipts' tree, layer by layer: paths are slices of them.
+    nodes: Vec<Bytes>,
+    statement: Bytes,
+    signature: Bytes,
     pub(crate) position: u64,
     pub(crate) batch_number: u64,
     /// Encoded outcome leaves of each transaction.
@@ -30,9 +32,10 @@ impl Group {
     /// Of a group that has been executed.
     pub(crate) fn new(output: &GroupOutput, receipts: GroupReceipts, signature: [u8; 64]) -> Self {
         Self {
-            statement: receipts.statement.encode(),
+            nodes: nodes(&receipts),
+            statement: receipts.statement.encode().into(),
             receipts,
-            signature,
+            signature: signature.to_vec().into(),
             position: output.record.position,
             batch_number: output.receipts.first().map_or(0, |receipt| receipt.batch_number),
             outcomes: output.executed.iter().map(|executed| executed.encoded_leaves.clone()).collect(),
@@ -62,9 +65,10 @@ impl Group {
         let first = entries.first()?;
         let receipts = GroupReceipts::new(chain_id, first.position, &receipts);
         Some(Self {
-            statement: receipts.statement.encode(),
+            nodes: nodes(&receipts),
+            statement: receipts.statement.encode().into(),
             receipts,
-            signature,
+            signature: signature.to_vec().into(),
             position: first.position,
             batch_number: first.batch_number,
             outcomes: entries
@@ -74,6 +78,10 @@ impl Group {
             transactions: Vec::new(),
         })
     }
+}
+
+fn nodes(receipts: &GroupReceipts) -> Vec<Bytes> {
+    receipts.tree().layers().iter().map(|layer| layer.concat().into()).collect()
 }
 
 /// One transaction of a committed group.
@@ -87,15 +95,20 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn to_proto(&self) -> Option<proto::SequencedTransaction> {
         let group = &self.group;
+        let places = group.receipts.tree().inclusion_places(self.index as u64);
+        let hash = |(layer, place): (usize, usize)| {
+            let start = place * size_of::<Hash>();
+            group.nodes[layer].slice(start..start + size_of::<Hash>())
+        };
         Some(proto::SequencedTransaction {
             receipt: Some(proto::SignedReceipt {
                 receipt: group.receipts.encoded.get(self.index)?.clone(),
                 group_statement: group.statement.clone(),
                 index: u32::try_from(self.index).unwrap_or(u32::MAX),
-                path: group.receipts.path(self.index).map(|hash| hash.to_vec()).collect(),
-                signature: group.signature.to_vec(),
+                path: places.map(hash).collect(),
+                signature: group.signature.clone(),
             }),
-            outcome_leaves: group.outcomes.get(self.index)?.iter().map(|leaf| leaf.to_vec()).collect(),
+            outcome_leaves: group.outcomes.get(self.index)?.clone(),
             already_sequenced: self.already_sequenced,
         })
     }

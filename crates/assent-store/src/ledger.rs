@@ -329,12 +329,16 @@ impl LedgerStore {
             let (key, row) = row?;
             let entry = StoredEntry::encoded_entry(&row)
                 .map_err(|source| Database::corrupt(Family::Entries, &key, source))?;
-            entries.push(entry);
+            entries.push(entry.into());
         }
         Ok(Some(SealedBatchMessage {
             header: batch.header,
             signature: batch.signature.to_vec(),
-            log_records: self.encoded_records(batch.first_position, batch.record_count)?,
+            log_records: self
+                .encoded_records(batch.first_position, batch.record_count)?
+                .into_iter()
+                .map(Into::into)
+                .collect(),
             entries,
         }))
     }

@@ -45,10 +45,10 @@ pub fn decode_batch(bytes: &[u8]) -> Result<SealedBatch, DecodeError> {
         header: d.long("batch header", MAX_HEADER_BYTES)?.to_vec(),
         signature: d.long("header signature", 64)?.to_vec(),
         log_records: d.long_list("log records", MAX_RECORDS, |d| {
-            d.long("log record", MAX_LOG_RECORD_BYTES).map(<[u8]>::to_vec)
+            Ok(d.long("log record", MAX_LOG_RECORD_BYTES)?.to_vec().into())
         })?,
         entries: d.long_list("entries", limits::MAX_BATCH_ENTRIES as usize, |d| {
-            d.long("entry", ENTRY_BYTES).map(<[u8]>::to_vec)
+            Ok(d.long("entry", ENTRY_BYTES)?.to_vec().into())
         })?,
     };
     d.finish()?;

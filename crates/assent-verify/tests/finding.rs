@@ -61,11 +61,11 @@ fn each_contradiction_is_found_from_the_files_that_show_it() {
         receipts[1].entry.sequence += by;
         let group = assent_core::batch::GroupReceipts::new(ours.manifest.chain_id(), 0, &receipts);
         SignedReceipt {
-            receipt: receipts[1].encode(),
+            receipt: group.encoded[1].clone(),
             index: 1,
             path: group.path(1).copied().collect(),
             signature: sequencer().sign(&group.statement.signing_hash()),
-            statement: group.statement.encode(),
+            statement: group.statement.encode().into(),
         }
     };
     let reheaded = |change: &dyn Fn(&mut BatchHeader)| {
@@ -178,7 +178,9 @@ fn a_damaged_copy_hides_nothing_and_an_honest_prover_is_not_taken_for_the_one_wh
     let (ours, theirs) = (History::new(0), History::new(1));
     // A damaged copy of the first batch comes before the export that convicts.
     let mut damaged = ours.batches[0].sent.clone();
-    damaged.log_records[0][60] ^= 1;
+    let mut record = damaged.log_records[0].to_vec();
+    record[60] ^= 1;
+    damaged.log_records[0] = record.into();
     let mut wrong = ours.batches[2].sent.clone();
     let mut header = BatchHeader::decode(&wrong.header).unwrap();
     header.effects_root[0] ^= 1;

@@ -164,7 +164,7 @@ impl Statements {
 
     /// Takes in a batch that was executed already and found right: only its entries are compared with receipts. Where there
     /// are no receipts, only its header is kept.
-    pub fn add_entries(&mut self, header: &BatchHeader, signature: [u8; 64], entries: &[Vec<u8>]) {
+    pub fn add_entries<E: AsRef<[u8]>>(&mut self, header: &BatchHeader, signature: [u8; 64], entries: &[E]) {
         let signed = SignedHeader { header: header.encode(), signature };
         let promised = self.receipts.iter().filter_map(|(_, signed)| Receipt::decode(&signed.receipt).ok());
         let indices: Vec<u64> = promised
@@ -176,7 +176,7 @@ impl Statements {
             for index in indices {
                 let entry = usize::try_from(index).ok().and_then(|index| entries.get(index));
                 if let (Some(entry), Some(path)) = (entry, tree.inclusion_path(index)) {
-                    self.entries.push((signed.clone(), entry.clone(), path));
+                    self.entries.push((signed.clone(), entry.as_ref().to_vec(), path));
                 }
             }
         }
@@ -249,14 +249,14 @@ impl Statements {
             };
             let path = signed["path"].as_array().ok_or_else(|| wrong(&"there is no path"))?;
             let message = assent_proto::v1::SignedReceipt {
-                receipt: hex_of(&signed["receipt"])?,
-                group_statement: hex_of(&signed["group_statement"])?,
+                receipt: hex_of(&signed["receipt"])?.into(),
+                group_statement: hex_of(&signed["group_statement"])?.into(),
                 index: signed["index"]
                     .as_u64()
                     .and_then(|index| u32::try_from(index).ok())
                     .ok_or_else(|| wrong(&"there is no index"))?,
-                path: path.iter().map(hex_of).collect::<Result<_, _>>()?,
-                signature: hex_of(&signed["signature"])?,
+                path: path.iter().map(|hash| hex_of(hash).map(Into::into)).collect::<Result<_, _>>()?,
+                signature: hex_of(&signed["signature"])?.into(),
             };
             found.push((name.to_owned(), SignedReceipt::from_proto(&message)?));
         }
@@ -636,7 +636,7 @@ impl Statements {
             let entry = batch.entries.get(usize::try_from(index).ok()?)?;
             let tree = BatchTree::from_leaves(&batch.entries);
             let path = tree.inclusion_path(index).filter(|_| tree.root() == header.entries_root)?;
-            Some((entry.clone(), path))
+            Some((entry.to_vec(), path))
         })
     }
 }
