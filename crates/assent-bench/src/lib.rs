@@ -41,7 +41,7 @@ pub const MAX_PREPARED: usize = 10_000_000;
 /// Transactions a second for which the warm-up is prepared; what it reaches decides how many the measured time gets.
 const WARM_UP_RATE: f64 = 60_000.0;
 /// How much more is prepared than the warm-up's rate would use.
-const HEADROOM: f64 = 1.2;
+const HEADROOM: f64 = 1.4;
 /// How long the prover may take to catch up after the measured time.
 const CATCH_UP: Duration = Duration::from_secs(120);
 /// The population is set up with so many transactions under way.

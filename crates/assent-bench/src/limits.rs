@@ -47,7 +47,7 @@ const PROVER_BATCH: usize = 4_096;
 const TIME: Duration = Duration::from_secs(2);
 /// Connections, and calls or messages under way, of the empty calls.
 const CONNECTIONS: usize = 8;
-const UNARY_CALLS: usize = 256;
+const UNARY_CALLS: usize = 1_024;
 const STREAMED: usize = 4_096;
 
 /// Processor time of one thing, in microseconds a transaction.
