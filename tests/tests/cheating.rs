@@ -152,14 +152,14 @@ fn resign(key: &KeyPair, batch: &mut proto::SealedBatch, change: impl Fn(&mut Ba
     batch.signature = key.sign(&sha256(&batch.header)).to_vec();
 }
 
-/// Changes the first log record and commits to it, as only the sequencer can.
-/// A bit that changes on the way.
+/// Changes a bit on the way.
 fn flip(record: &mut prost::bytes::Bytes, at: usize) {
     let mut changed = record.to_vec();
     changed[at] ^= 1;
     *record = changed.into();
 }
 
+/// Changes the first log record and commits to it, as only the sequencer can.
 fn change_record(key: &KeyPair, batch: &mut proto::SealedBatch, change: impl Fn(&mut LogRecord)) {
     let mut record = LogRecord::decode(&batch.log_records[0]).unwrap();
     change(&mut record);

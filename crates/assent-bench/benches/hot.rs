@@ -37,6 +37,7 @@ use assent_merkle::{
     sparse::{NoPages, SparseTree},
 };
 use assent_proto::v1 as proto;
+use bytes::Bytes;
 use prost::Message;
 
 /// Instructions that a function may need more than it did before.
@@ -151,12 +152,12 @@ fn receipt_check() -> Case {
                 outcome_leaves: executed.encoded_leaves.clone(),
                 already_sequenced: false,
             };
-            (receipt.entry.transaction_id, answer.encode_to_vec())
+            (receipt.entry.transaction_id, Bytes::from(answer.encode_to_vec()))
         })
         .collect();
     let checker = ReceiptChecker::new(&ledger.manifest);
     each(answers, move |(id, answer)| {
-        let answer = proto::SequencedTransaction::decode(answer.as_slice()).unwrap();
+        let answer = proto::SequencedTransaction::decode(answer.clone()).unwrap();
         black_box(checker.check(*id, answer).unwrap());
     })
 }

@@ -202,7 +202,7 @@ fn day(population: PopulationSize, mix: Mix) -> Result<Day, BenchError> {
 }
 
 /// An answer to each transaction of a group, encoded, with its id.
-fn answers(day: &Day) -> Option<Vec<(assent_core::TransactionId, Vec<u8>)>> {
+fn answers(day: &Day) -> Option<Vec<(assent_core::TransactionId, Bytes)>> {
     let output = day.outputs.first()?;
     let receipts =
         GroupReceipts::new(day.ledger.manifest.chain_id(), output.record.position, &output.receipts);
@@ -219,7 +219,7 @@ fn answers(day: &Day) -> Option<Vec<(assent_core::TransactionId, Vec<u8>)>> {
             outcome_leaves: executed.encoded_leaves.clone(),
             already_sequenced: false,
         };
-        Some((executed.entry.transaction_id, sequenced.encode_to_vec()))
+        Some((executed.entry.transaction_id, sequenced.encode_to_vec().into()))
     };
     output.executed.iter().enumerate().map(encode).collect()
 }
@@ -278,7 +278,7 @@ pub async fn measure(
     let us = on_all_cores(cores, |end| {
         until(end, given.len(), || {
             for (id, answer) in &given {
-                let answer = proto::SequencedTransaction::decode(answer.as_slice()).unwrap_or_default();
+                let answer = proto::SequencedTransaction::decode(answer.clone()).unwrap_or_default();
                 let _ = std::hint::black_box(checker.check(*id, answer));
             }
         })
@@ -313,7 +313,7 @@ pub async fn measure(
     tell("limits: empty calls");
     let request = day.messages.first().cloned().unwrap_or_default();
     let request = Bytes::from(proto::SubmitRequest { transaction: Some(request) }.encode_to_vec());
-    let answer = Bytes::from(given.into_iter().next().map(|(_, answer)| answer).unwrap_or_default());
+    let answer = given.into_iter().next().map(|(_, answer)| answer).unwrap_or_default();
     let mut transport = Vec::new();
     for (streamed, concurrency) in [(true, STREAMED), (false, UNARY_CALLS)] {
         let cpu = || processes::of(processes::ourselves().pid).map_or(0.0, |used| used.cpu_s);

@@ -38,6 +38,9 @@ pub struct Receipt {
     pub entry: Entry,
 }
 
+/// Bytes of an encoded receipt: version and layout, two hashes, three numbers, the entry.
+const RECEIPT_BYTES: usize = 2 + 32 + 32 + 8 + 8 + 8 + ENTRY_BYTES;
+
 impl Receipt {
     /// Layout 0x17.
     #[must_use]
@@ -85,15 +88,13 @@ impl GroupReceipts {
     /// Of the group whose log record has this position.
     #[must_use]
     pub fn new(chain_id: ChainId, position: u64, receipts: &[Receipt]) -> Self {
-        let mut ends = Vec::with_capacity(receipts.len());
-        let mut all = Vec::new();
+        let mut all = Vec::with_capacity(receipts.len() * RECEIPT_BYTES);
         for receipt in receipts {
             all.extend_from_slice(&receipt.encode());
-            ends.push(all.len());
         }
         let all = Bytes::from(all);
-        let starts = std::iter::once(0).chain(ends.iter().copied());
-        let encoded: Vec<Bytes> = starts.zip(&ends).map(|(start, end)| all.slice(start..*end)).collect();
+        let nth = |index: usize| all.slice(index * RECEIPT_BYTES..(index + 1) * RECEIPT_BYTES);
+        let encoded: Vec<Bytes> = (0..receipts.len()).map(nth).collect();
         let tree = PathTree::from_leaf_hashes(encoded.iter().map(|receipt| leaf_hash(receipt)).collect());
         let count = u32::try_from(receipts.len()).unwrap_or(u32::MAX);
         let statement = GroupStatement { chain_id, position, count, receipts_root: tree.root() };

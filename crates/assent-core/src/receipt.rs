@@ -60,8 +60,9 @@ impl SignedReceipt {
             DecodeError::invalid(what, format!("{wanted} bytes expected, found {found}"))
         };
         Ok(Self {
-            receipt: message.receipt.clone(),
-            statement: message.group_statement.clone(),
+            // Copied: a receipt is kept for years, and the message that it came in may hold a thousand others.
+            receipt: Bytes::copy_from_slice(&message.receipt),
+            statement: Bytes::copy_from_slice(&message.group_statement),
             index: message.index,
             path: message
                 .path

@@ -34,6 +34,10 @@ use crate::{
 /// of what it costs among 512. Past this it is a tenth more for twice the time in which nothing of the batch is handed on.
 const VERIFY_BATCH: usize = 2_048;
 
+/// So many at most after a batch that held a bad one. Finding it takes some three times as long as checking good ones, a tenth of
+/// a second among 2,048, and nothing is handed on meanwhile. Each good batch doubles the next ones.
+const SUSPECT_BATCH: usize = 512;
+
 /// Where the last batch had so many, the next one gathers for so long: signatures cost half as much in company, and so does
 /// a group's sync. A client on its own is not kept waiting.
 const BUSY: usize = 4;
@@ -161,12 +165,35 @@ struct Incoming {
 }
 
 /// Whose turn it is to hand on.
-#[derive(Default)]
 struct Turns {
     current: Mutex<u64>,
     changed: Condvar,
     /// Workers that check signatures at this moment.
     checking: AtomicUsize,
+    /// Signatures of the next batch at most.
+    largest: AtomicUsize,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            current: Mutex::default(),
+            changed: Condvar::default(),
+            checking: AtomicUsize::default(),
+            largest: VERIFY_BATCH.into(),
+        }
+    }
+}
+
+impl Turns {
+    /// Takes in whether a batch had bad signatures.
+    fn checked(&self, has_bad: bool) {
+        self.checking.fetch_sub(1, Ordering::Relaxed);
+        let largest = self.largest.load(Ordering::Relaxed);
+        let next = if has_bad { SUSPECT_BATCH } else { (2 * largest).min(VERIFY_BATCH) };
+        // Where two workers store at once either is right.
+        self.largest.store(next, Ordering::Relaxed);
+    }
 }
 
 /// The right to hand on one batch after all before it. Dropping it passes the turn on, also where the worker panics.
@@ -213,9 +240,10 @@ fn verify_loop(
                 if rounds > 0 {
                     thread::sleep(GATHER);
                 }
-                let room = VERIFY_BATCH - batch.len();
+                let largest = turns.largest.load(Ordering::Relaxed);
+                let room = largest.saturating_sub(batch.len());
                 batch.extend(std::iter::from_fn(|| incoming.queue.try_recv().ok()).take(room));
-                let is_full = batch.len() == VERIFY_BATCH;
+                let is_full = batch.len() >= largest;
                 if rounds <= 1 || is_full || turns.checking.load(Ordering::Relaxed) == 0 {
                     break;
                 }
@@ -235,8 +263,9 @@ fn verify_loop(
         let checks: Vec<_> =
             batch.iter().map(|submission| submission.transaction.signature_check()).collect();
         turns.checking.fetch_add(1, Ordering::Relaxed);
-        let mut answers = verify_all(&checks.concat()).into_iter();
-        turns.checking.fetch_sub(1, Ordering::Relaxed);
+        let answers = verify_all(&checks.concat());
+        turns.checked(answers.iter().any(Result::is_err));
+        let mut answers = answers.into_iter();
         ticket.wait();
         let mut valid = Vec::with_capacity(batch.len());
         for (mut submission, checks) in batch.into_iter().zip(checks) {
@@ -294,6 +323,20 @@ mod tests {
         let metrics = assent_metrics::Metrics::new(true, false).sequencer;
         let place = Place::new(places.try_acquire_owned().unwrap(), &metrics);
         (Submission { transaction, reply, charge: None, since: Instant::now(), _place: place }, answered)
+    }
+
+    #[test]
+    fn batches_are_smaller_after_a_bad_signature_and_grow_again() {
+        let turns = Turns::default();
+        let checked = |has_bad| {
+            turns.checking.fetch_add(1, Ordering::Relaxed);
+            turns.checked(has_bad);
+            turns.largest.load(Ordering::Relaxed)
+        };
+        assert_eq!(
+            [false, true, true, false, false, false].map(checked),
+            [2_048, 512, 512, 1_024, 2_048, 2_048]
+        );
     }
 
     #[test]

@@ -95,14 +95,17 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn to_proto(&self) -> Option<proto::SequencedTransaction> {
         let group = &self.group;
+        // The answers to a fresh group are slices of it and soon sent. One that was looked up would keep a whole group for
+        // itself, and a thousand of them may be collected for one call.
+        let part = |bytes: Bytes| if self.already_sequenced { Bytes::copy_from_slice(&bytes) } else { bytes };
         let places = group.receipts.tree().inclusion_places(self.index as u64);
         let hash = |(layer, place): (usize, usize)| {
             let start = place * size_of::<Hash>();
-            group.nodes[layer].slice(start..start + size_of::<Hash>())
+            part(group.nodes[layer].slice(start..start + size_of::<Hash>()))
         };
         Some(proto::SequencedTransaction {
             receipt: Some(proto::SignedReceipt {
-                receipt: group.receipts.encoded.get(self.index)?.clone(),
+                receipt: part(group.receipts.encoded.get(self.index)?.clone()),
                 group_statement: group.statement.clone(),
                 index: u32::try_from(self.index).unwrap_or(u32::MAX),
                 path: places.map(hash).collect(),
@@ -111,5 +114,63 @@ impl Answer {
             outcome_leaves: group.outcomes.get(self.index)?.clone(),
             already_sequenced: self.already_sequenced,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use assent_core::{outcome::Entry, receipt::SignedReceipt, signature::KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn answers_hold_the_paths_of_their_receipts_and_what_was_looked_up_holds_nothing_else() {
+        let key = KeyPair::from_seed([7; 32]);
+        let (chain_id, key_id) = (ChainId([1; 32]), key.public().key_id());
+        for count in [1u64, 2, 3, 7, 512] {
+            let receipts: Vec<Receipt> = (0..count)
+                .map(|sequence| Receipt {
+                    chain_id,
+                    key_id,
+                    epoch: 1,
+                    batch_number: 4,
+                    deadline_ms: 5,
+                    entry: Entry {
+                        sequence,
+                        time_ms: 3,
+                        transaction_id: assent_core::TransactionId([9; 32]),
+                        authorizations_hash: [8; 32],
+                        outcome_root: [7; 32],
+                    },
+                })
+                .collect();
+            let receipts = GroupReceipts::new(chain_id, 6, &receipts);
+            let signature = key.sign(&receipts.statement.signing_hash());
+            let outcomes = vec![Vec::new(); usize::try_from(count).unwrap()];
+            let group = Arc::new(Group {
+                nodes: nodes(&receipts),
+                statement: receipts.statement.encode().into(),
+                signature: signature.to_vec().into(),
+                position: 6,
+                batch_number: 4,
+                outcomes,
+                transactions: Vec::new(),
+                receipts,
+            });
+            for (index, already_sequenced) in
+                (0..usize::try_from(count).unwrap()).zip([false, true].repeat(256))
+            {
+                let answer = Answer { group: group.clone(), index, already_sequenced };
+                let receipt = answer.to_proto().unwrap().receipt.unwrap();
+                // Bytes that nobody shares are unique.
+                assert_eq!(receipt.receipt.is_unique(), already_sequenced);
+                assert!(receipt.path.iter().all(|hash| hash.is_unique() == already_sequenced));
+                let (opened, _) =
+                    SignedReceipt::from_proto(&receipt).unwrap().in_group(&chain_id, &key_id).unwrap();
+                assert_eq!(opened.entry.sequence, index as u64);
+            }
+            let past = Answer { group, index: usize::try_from(count).unwrap(), already_sequenced: false };
+            assert!(past.to_proto().is_none());
+        }
     }
 }

@@ -51,9 +51,10 @@ pub use proven::Retention;
 pub use service::SequencerApi;
 pub use submit::{MAX_MANY, STREAM_WINDOW};
 
-/// Submissions that may be under way at once. At the largest body they hold 256 MiB; at 20,000 a second, a fifth of a
-/// second's work, so that a full queue still answers within the usual deadlines.
-pub const QUEUE_CAPACITY: usize = 4096;
+/// Submissions that may be under way at once: as many as eight full streams hold, from which signatures are checked in the
+/// largest batches. At the largest body they hold 512 MiB; at 25,000 a second they are a third of a second's work, so that a full
+/// queue still answers within the usual deadlines.
+pub const QUEUE_CAPACITY: usize = 8_192;
 /// What a client is told to wait when the queue is full: a few group commits.
 pub const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Transactions of one account a second; a quarter of it at once. More than the busiest hospital asks for in its busiest hour,

@@ -114,6 +114,10 @@ impl LedgerStore {
         if end < derived {
             return Err(StoreError::LogCut { path: path.join(LOG), end, derived });
         }
+        // By its signature a commit knows the last record.
+        if let Some(last) = end.checked_sub(1) {
+            store.group_signature(last)?;
+        }
         Ok(store)
     }
 

@@ -323,12 +323,19 @@ pub const SETTINGS: [Setting; 41] = [
         SERVING,
         "Open connections from one address",
     ),
-    setting("limit.calls", Number(1, 1_048_576), "8192", SERVING, "Calls under way, open streams among them"),
-    // Twice what two cores sequence.
+    // Twice the queue: where it is full of unary calls, there is room for all others.
+    setting(
+        "limit.calls",
+        Number(1, 1_048_576),
+        "16384",
+        SERVING,
+        "Calls under way, open streams among them",
+    ),
+    // Three times what two cores sequence.
     setting(
         "limit.client_rate",
         Number(1, 10_000_000),
-        "50000",
+        "100000",
         SERVING,
         "Calls, transactions and messages of streams that one client may send a second",
     ),
