@@ -70,6 +70,8 @@ enum Flood {
     Stream,
     /// Thousand at a time.
     Many,
+    /// Many calls at once whose signatures are bad, the same again and again: they cost the flood nothing.
+    Forged,
 }
 
 /// One account floods until told to stop. Gives transactions sequenced, and calls turned away.
@@ -81,16 +83,19 @@ async fn flood(config: ClientConfig, kind: Flood, stop: Arc<AtomicBool>) -> (u64
         (0..count).map(|_| client.sign(&me, request(key(1).public().account_id())).unwrap()).collect()
     };
     match kind {
-        Flood::Unary => {
+        Flood::Unary | Flood::Forged => {
             let tasks: Vec<_> = (0..FLOOD)
                 .map(|_| {
                     let mut raw = SequencerServiceClient::new(channel(&config));
                     let (client, me, stop) = (client.clone(), me.clone(), stop.clone());
                     let (sequenced, refused) = (sequenced.clone(), refused.clone());
                     tokio::spawn(async move {
+                        let sign = || client.sign(&me, request(key(1).public().account_id())).unwrap();
+                        let mut forged = sign();
+                        // Of the number s, so that the whole equation has to be computed.
+                        forged.authorizations[0].signature[32] ^= 1;
                         while !stop.load(Ordering::Relaxed) {
-                            let act = request(key(1).public().account_id());
-                            let transaction = client.sign(&me, act).unwrap();
+                            let transaction = if kind == Flood::Forged { forged.clone() } else { sign() };
                             let request = proto::SubmitRequest { transaction: Some(transaction) };
                             let counter =
                                 if raw.submit(request).await.is_ok() { &sequenced } else { &refused };
@@ -166,7 +171,7 @@ fn flood_process(url: &str, token: &str, kind: &str, seconds: u64) {
     println!("{} a second sequenced and {} turned away", sequenced / seconds, refused / seconds);
 }
 
-const KINDS: [Flood; 3] = [Flood::Unary, Flood::Stream, Flood::Many];
+const KINDS: [Flood; 4] = [Flood::Unary, Flood::Stream, Flood::Many, Flood::Forged];
 
 fn main() -> Result<(), ClientError> {
     let args: Vec<String> = std::env::args().collect();

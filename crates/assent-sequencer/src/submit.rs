@@ -27,8 +27,9 @@ use crate::{
 pub const MAX_MANY: usize = 1_000;
 /// Unanswered transactions of one stream. More are not read until the first is answered, and the client's transport waits.
 pub const STREAM_WINDOW: usize = 1_024;
-/// Refused transactions of one SubmitMany for which it waits once: a connection may have about so many calls under way.
-const CALLS_AT_ONCE: u32 = 256;
+/// How long SubmitMany and streams wait for each transaction for which a call of its own waits for [`REFUSAL_PAUSE`]: a connection
+/// may have about 256 calls under way.
+const SHARED_PAUSE: Duration = REFUSAL_PAUSE.checked_div(256).unwrap();
 /// What a client is told to wait while the ledger is too far ahead of its prover: an operator has to act first.
 const UNPROVEN_RETRY: Duration = Duration::from_secs(5);
 
@@ -148,13 +149,18 @@ impl SequencerApi {
         Ok((id, answered))
     }
 
-    async fn answer(&self, waiting: Waiting) -> Result<Answered, Status> {
+    /// The answer to a transaction. Where its signature is bad, `pause` later: looking for bad signatures keeps everybody
+    /// waiting, and no account pays for them.
+    async fn answer(&self, waiting: Waiting, pause: Duration) -> Result<Answered, Status> {
         let (id, answered) = match waiting {
             Waiting::Submitted(id, answered) => (id, answered),
             Waiting::Failed(status) => return Err(status),
         };
         let answer = match answered.await.map_err(|_| stopping())? {
-            Reply::Invalid(error) => return Err(invalid(error)),
+            Reply::Invalid(error) => {
+                tokio::time::sleep(pause).await;
+                return Err(invalid(error));
+            }
             Reply::TimeStep(message) => {
                 return Err(errors::retry_later(Code::Unavailable, "TIME_STEP", message, 10 * RETRY_AFTER));
             }
@@ -189,7 +195,7 @@ impl SequencerApi {
         };
         let place = self.places.clone().try_acquire_owned().map_err(|_| self.queue_full())?;
         let (id, answered) = self.enqueue(transaction, charge, place)?;
-        let result = match self.answer(Waiting::Submitted(id, answered)).await? {
+        let result = match self.answer(Waiting::Submitted(id, answered), REFUSAL_PAUSE).await? {
             Answered::Sequenced(sequenced) => submit_response::Result::Sequenced(sequenced),
             Answered::Refused(refusal) => submit_response::Result::Refusal(refusal),
         };
@@ -230,11 +236,11 @@ impl SequencerApi {
         }
         let mut results = Vec::with_capacity(count);
         for waiting in waiting {
-            results.push(to_result(self.answer(waiting).await));
+            results.push(to_result(self.answer(waiting, SHARED_PAUSE).await));
         }
         if limited > 0 {
             // As long as a call for each of them would have waited, spread over what one connection may have under way.
-            tokio::time::sleep(REFUSAL_PAUSE * limited / CALLS_AT_ONCE + REFUSAL_PAUSE).await;
+            tokio::time::sleep(SHARED_PAUSE * limited + REFUSAL_PAUSE).await;
         }
         Ok(proto::SubmitManyResponse { results })
     }
@@ -302,7 +308,7 @@ impl SequencerApi {
         ReceiverStream::new(receiver).then(move |next: Result<Waiting, Status>| {
             let api = api.clone();
             async move {
-                let result = Some(to_result(api.answer(next?).await));
+                let result = Some(to_result(api.answer(next?, SHARED_PAUSE).await));
                 Ok(proto::SubmitStreamResponse { result })
             }
         })
