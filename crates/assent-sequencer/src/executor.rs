@@ -175,7 +175,7 @@ impl Executor {
             let (to_store, sealed) = sync_channel(BATCHES_AHEAD);
             let named = |name: &str| thread::Builder::new().name(name.into());
             let storing = named("store").spawn_scoped(scope, move || {
-                give_way(Niceness::Aside);
+                give_way(Niceness::Storing);
                 stages.store_all(&sealed)
             })?;
             let committing =

@@ -7,7 +7,10 @@ use std::{io, thread};
 pub enum Niceness {
     /// Checking signatures: what has been checked goes first, and what waits meanwhile is checked in company, which costs less.
     Checking = 3,
-    /// Storing a sealed batch and executing it again, for which nobody waits as clients wait for their receipts. Such a thread
+    /// A sequencer storing a sealed batch. It comes in lumps, and everything would wait for each of them; where it falls behind
+    /// under full load, the executor waits for it.
+    Storing = 12,
+    /// Executing a sealed batch again and storing what it gives, for which nobody waits as clients wait for their receipts. Such a thread
     /// gets about a third of a processor that others want too.
     Aside = 5,
 }
