@@ -10,8 +10,8 @@ pub enum Niceness {
     /// A sequencer storing a sealed batch. It comes in lumps, and everything would wait for each of them; where it falls behind
     /// under full load, the executor waits for it.
     Storing = 12,
-    /// Executing a sealed batch again and storing what it gives, for which nobody waits as clients wait for their receipts. Such a thread
-    /// gets about a third of a processor that others want too.
+    /// Executing a sealed batch again and storing what it gives, for which nobody waits as clients wait for their receipts. Such
+    /// a thread gets about a third of a processor that others want too.
     Aside = 5,
 }
 

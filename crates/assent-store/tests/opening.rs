@@ -89,6 +89,28 @@ fn nothing_is_sequenced_on_a_log_that_is_gone_or_cut() {
 }
 
 #[test]
+fn a_log_whose_last_record_has_no_signature_is_not_opened() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("sequencer");
+    let open = || LedgerStore::open(&path, Role::Sequencer, &CHAIN);
+    let store = open().unwrap();
+    let epoch = store.begin_epoch().unwrap();
+    for position in 0..2 {
+        let bytes = record(position, epoch).encode();
+        assert!(matches!(store.commit(epoch, position, &bytes, &[7; 64]), Commit::Committed));
+    }
+    drop(store);
+    {
+        let options = rocksdb::Options::default();
+        let log = path.join("log");
+        let families = rocksdb::DB::list_cf(&options, &log).unwrap();
+        let db = rocksdb::DB::open_cf(&options, &log, families).unwrap();
+        db.delete_cf(db.cf_handle("groups").unwrap(), 1u64.to_be_bytes()).unwrap();
+    }
+    assert!(matches!(open(), Err(StoreError::Missing { family: "groups", .. })));
+}
+
+#[test]
 fn a_newer_schema_is_refused_even_with_column_families_that_are_unknown() {
     let temp = tempfile::tempdir().unwrap();
     drop(LedgerStore::open(temp.path(), Role::Sequencer, &CHAIN).unwrap());

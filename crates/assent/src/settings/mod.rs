@@ -360,6 +360,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn defaults_are_those_of_the_library() {
+        let default = |key| SETTINGS.iter().find(|setting| setting.key == key).unwrap().default;
+        assert_eq!(default("sequencer.queue"), assent_sequencer::QUEUE_CAPACITY.to_string());
+        assert_eq!(default("limit.account_rate"), assent_sequencer::ACCOUNT_RATE.to_string());
+    }
+
+    #[test]
     fn every_setting_has_a_valid_default_its_own_names_and_a_role() {
         let mut names = std::collections::BTreeSet::new();
         for setting in &SETTINGS {
