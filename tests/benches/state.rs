@@ -194,7 +194,6 @@ impl Ledger {
             signature,
             first_position,
             groups: &outputs.iter().collect::<Vec<_>>(),
-            is_follower: true,
             tiles: &tiles,
             pages: Some(&pages),
             state_root: Some(record.state_root),

@@ -10,7 +10,7 @@ use assent_core::{
     codec::sha256,
     machine::{SealedBatch, StateRead},
 };
-use assent_store::{Commit, LedgerStore, Overlay, Role, SealedWrite};
+use assent_store::{Commit, LedgerStore, Overlay, Role, SealedWrite, StoreError};
 
 #[test]
 fn state_and_transactions_come_back_as_execution_needs_them() {
@@ -40,12 +40,19 @@ fn state_and_transactions_come_back_as_execution_needs_them() {
         overlay.push(sealed.clone());
         check(&overlay, &sealed, role);
         assert!(store.seen(&transactions[0].id).unwrap().is_none());
+        let groups: &[&_] = if role == Role::Sequencer {
+            store.store_group(&output).unwrap();
+            // Nothing leads to them yet.
+            assert!(store.seen(&transactions[0].id).unwrap().is_none());
+            &[]
+        } else {
+            &[&output]
+        };
         let write = SealedWrite {
             sealed: &sealed,
             signature: [1; 64],
             first_position,
-            groups: &[&output],
-            is_follower: role != Role::Sequencer,
+            groups,
             tiles: &[],
             pages: None,
             state_root: None,
@@ -59,6 +66,21 @@ fn state_and_transactions_come_back_as_execution_needs_them() {
         // Closed in order, everything is on disk, with a log of its own or without.
         check(open().as_ref(), &sealed, role);
     }
+}
+
+#[test]
+fn nothing_is_sequenced_where_a_stored_groups_record_is_gone_from_the_log() {
+    let population = PopulationSize { patients: 10, clinics: 3, consents: 2 };
+    let mut ledger = MemoryLedger::new(population, Mix::default()).unwrap();
+    ledger.set_up().unwrap();
+    let transactions = messages(ledger.workload.day(20, 1, |_, _| {}));
+    let transactions = ledger.decode(&transactions);
+    let output = ledger.group(&transactions, false).unwrap().unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let chain = ledger.manifest.chain_id();
+    let open = || LedgerStore::open(temp.path(), Role::Sequencer, &chain);
+    open().unwrap().store_group(&output).unwrap();
+    assert!(matches!(open(), Err(StoreError::LogCut { end: 0, .. })));
 }
 
 fn check(state: &impl StateRead, sealed: &SealedBatch, role: Role) {

@@ -25,7 +25,7 @@ use std::{
 };
 
 use assent_client::{Client, ClientConfig, ClientError, Dial, ReceiptChecker};
-use assent_core::AccountId;
+use assent_core::{AccountId, TransactionId};
 use thiserror::Error;
 
 use crate::{
@@ -122,9 +122,13 @@ struct Phase {
 }
 
 /// Consents that a patient has in force; `None` without an account.
-async fn consents_of(client: Client, patient: AccountId) -> Result<Option<u32>, ClientError> {
+/// The consents that a patient has in force; `None` without an account.
+async fn consents_of(client: Client, patient: AccountId) -> Result<Option<Vec<TransactionId>>, ClientError> {
     match client.account(patient).await {
-        Ok(account) => Ok(Some(u32::try_from(account.active_consents.len()).unwrap_or(u32::MAX))),
+        Ok(account) => {
+            let ids = account.active_consents.iter().filter_map(|id| id.as_slice().try_into().ok());
+            Ok(Some(ids.map(TransactionId).collect()))
+        }
         Err(ClientError::Node(status)) if status.code() == tonic::Code::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -181,8 +185,13 @@ impl Bench<'_> {
         Ok(Phase { samples, counters, sending: sent_until.unwrap_or_else(|| begun.elapsed()) })
     }
 
-    /// What an earlier run left of some patients, in their order.
-    async fn find(&self, client: &Client, patients: &[AccountId]) -> Result<Found, ClientError> {
+    /// The consents in force of some patients, in their order.
+    async fn consents(
+        &self,
+        what: &str,
+        client: &Client,
+        patients: &[AccountId],
+    ) -> Result<Vec<Option<Vec<TransactionId>>>, ClientError> {
         let mut found = Vec::with_capacity(patients.len());
         for part in patients.chunks(LOOK_UPS) {
             let asked: Vec<_> =
@@ -192,9 +201,28 @@ impl Bench<'_> {
                     answer.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?,
                 );
             }
-            (self.tell)(&format!("looking what is there: {} of {} patients", found.len(), patients.len()));
+            (self.tell)(&format!("{what}: {} of {} patients", found.len(), patients.len()));
         }
-        Ok(Found(found))
+        Ok(found)
+    }
+
+    /// What an earlier run left of some patients, in their order.
+    async fn find(&self, client: &Client, patients: &[AccountId]) -> Result<Found, ClientError> {
+        let found = self.consents("looking what is there", client, patients).await?;
+        let count = |ids: Vec<TransactionId>| u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        Ok(Found(found.into_iter().map(|ids| ids.map(count)).collect()))
+    }
+
+    /// Revokes what the run granted and is in force still: the next run finds the population as it was.
+    async fn put_back(&self, client: &Client, workload: &mut Workload) -> Result<(), ClientError> {
+        let patients = workload.granting_patients();
+        let in_force = self.consents("looking what was granted", client, &patients).await?;
+        let in_force: Vec<_> = in_force.into_iter().map(Option::unwrap_or_default).collect();
+        let shape =
+            Shape { mode: Mode::Stream, concurrency: SET_UP_CONCURRENCY, rate: None, ..self.plan.shape };
+        let lanes = workload.revocations(&in_force, shape.connections);
+        self.phase("revoking what was granted", lanes, shape, Duration::MAX, Instant::now()).await?;
+        Ok(())
     }
 
     /// Opens the accounts and grants the consents that are not there yet. Gives the rate, or `None` where nothing was missing.
@@ -300,6 +328,8 @@ pub async fn run(plan: &Plan, tell: Progress<'_>) -> Result<Report, BenchError> 
         let after = processes::of(watched.pid)?;
         Some((watched.name.clone(), processes::between(before.as_ref()?, &after)))
     });
+    let used: Vec<_> = used.collect();
+    let still_granted = bench.put_back(&client, &mut workload).await.err().map(|error| error.to_string());
     let errors = measured.counters.errors.lock().map(|errors| errors.clone()).unwrap_or_default();
     Ok(Report::new(report::Measured {
         plan,
@@ -311,6 +341,7 @@ pub async fn run(plan: &Plan, tell: Progress<'_>) -> Result<Report, BenchError> 
         errors,
         reconnects: measured.counters.reconnects.load(Ordering::Relaxed),
         tiers: &tiers,
-        used: used.collect(),
+        used,
+        still_granted,
     }))
 }

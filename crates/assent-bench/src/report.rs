@@ -25,6 +25,7 @@ pub(crate) struct Measured<'a> {
     pub(crate) reconnects: u64,
     pub(crate) tiers: &'a Tiers,
     pub(crate) used: Vec<(String, Use)>,
+    pub(crate) still_granted: Option<String>,
 }
 
 /// A measurement.
@@ -68,6 +69,8 @@ pub struct Report {
     pub processes: Vec<ProcessUse>,
     /// What could not be looked at, and why.
     pub problems: Vec<String>,
+    /// Why what the run granted could not be revoked afterwards; `None` where it was.
+    pub still_granted: Option<String>,
     /// The measured bound and the share of it that was reached, where it was asked for.
     pub limits: Option<crate::limits::Reached>,
 }
@@ -185,6 +188,7 @@ impl Report {
             reconnects: measured.reconnects,
             processes: processes.collect(),
             problems: tiers.problems.clone(),
+            still_granted: measured.still_granted,
             limits: None,
         }
     }
@@ -281,6 +285,9 @@ impl fmt::Display for Report {
         }
         for problem in &self.problems {
             writeln!(f, "  not measured: {problem}")?;
+        }
+        if let Some(error) = &self.still_granted {
+            writeln!(f, "  what the run granted is still in force: {error}")?;
         }
         Ok(())
     }

@@ -4,7 +4,11 @@
 //! to them. Patients grant and revoke. The same seed gives the same parties and the same acts; the salts differ from run to
 //! run, so that a run can be repeated on one ledger.
 
-use std::{collections::VecDeque, ops::Range, thread};
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    ops::Range,
+    thread,
+};
 
 use assent_core::{
     AccountId, ChainId, TransactionId, codec::sha256, signature::KeyPair, transaction::AccountKind,
@@ -156,6 +160,8 @@ pub struct Workload {
     expires_at_ms: u64,
     made: usize,
     granted: VecDeque<(usize, TransactionId, u32)>,
+    /// All grants of the run, by patient.
+    grants: BTreeMap<u32, HashSet<TransactionId>>,
     asked: VecDeque<Asked>,
 }
 
@@ -188,6 +194,11 @@ fn classes() -> Vec<proto::Coding> {
     vec![proto::Coding { system: "http://hl7.org/fhir/resource-types".into(), code: "Observation".into() }]
 }
 
+fn revoke(consent: TransactionId) -> Act {
+    let by = Some(proto::revoke_consent::By::ConsentId(consent.0.to_vec()));
+    Act::RevokeConsent(proto::RevokeConsent { by })
+}
+
 impl Workload {
     /// The parties of a seed on a ledger. `salt` tells the runs apart; what is made expires at `expires_at_ms`.
     #[must_use]
@@ -214,6 +225,7 @@ impl Workload {
             expires_at_ms,
             made: 0,
             granted: VecDeque::new(),
+            grants: BTreeMap::new(),
             asked: VecDeque::new(),
         }
     }
@@ -226,12 +238,7 @@ impl Workload {
 
     /// Accounts of all parties, and the consents that are in force from the beginning; those of one patient in one lane, in
     /// order. `there` says what an earlier run has left of it; `progress` is told how many are signed, and of how many.
-    pub fn population(
-        &mut self,
-        lanes: usize,
-        there: &Found,
-        mut progress: impl FnMut(usize, usize),
-    ) -> Lanes {
+    pub fn population(&mut self, lanes: usize, there: &Found, progress: impl FnMut(usize, usize)) -> Lanes {
         let open = |kind: AccountKind| Act::OpenAccount(proto::OpenAccount { kind: kind as i32 });
         let mut drafts = Vec::new();
         for clinic in 0..self.size.clinics {
@@ -248,16 +255,34 @@ impl Workload {
                 drafts.push(self.draft(Sender::Patient(patient), self.grant(clinic)));
             }
         }
-        let (mut made, total) = (Lanes(vec![Vec::new(); lanes]), drafts.len());
-        let mut drafts = drafts.into_iter();
-        loop {
-            let chunk: Vec<Draft> = drafts.by_ref().take(CHUNK).collect();
-            if chunk.is_empty() {
-                return made;
+        self.sign_all(drafts, lanes, progress)
+    }
+
+    /// Those for whom the run made grants, whether they were sent or not.
+    #[must_use]
+    pub fn granting_patients(&self) -> Vec<AccountId> {
+        self.grants.keys().map(|patient| self.patient_ids[*patient as usize]).collect()
+    }
+
+    /// Revokes what the run granted and is in force: given for each of [`Self::granting_patients`], in their order.
+    pub fn revocations(&mut self, in_force: &[Vec<TransactionId>], lanes: usize) -> Lanes {
+        let grants = std::mem::take(&mut self.grants);
+        let mut drafts = Vec::new();
+        for ((patient, granted), in_force) in grants.into_iter().zip(in_force) {
+            for consent in in_force.iter().filter(|consent| granted.contains(consent)) {
+                drafts.push(self.draft(Sender::Patient(patient), revoke(*consent)));
             }
-            self.sign(&chunk, &mut made);
+        }
+        self.sign_all(drafts, lanes, |_, _| {})
+    }
+
+    fn sign_all(&self, drafts: Vec<Draft>, lanes: usize, mut progress: impl FnMut(usize, usize)) -> Lanes {
+        let (mut made, total) = (Lanes(vec![Vec::new(); lanes]), drafts.len());
+        for chunk in drafts.chunks(CHUNK) {
+            self.sign(chunk, &mut made);
             progress(made.count(), total);
         }
+        made
     }
 
     /// The next acts of the day.
@@ -315,15 +340,14 @@ impl Workload {
             let clinic = u32::try_from(self.acts.below(self.size.clinics.into())).unwrap_or(0);
             let draft = self.draft(Sender::Patient(patient), self.grant(clinic));
             self.granted.push_back((self.made, draft.id, patient));
+            self.grants.entry(patient).or_default().insert(draft.id);
             return draft;
         }
         if drawn < grants + revocations
             && let Some((_, consent, patient)) = self.granted.front().copied().filter(|(at, ..)| *at <= ready)
         {
             self.granted.pop_front();
-            let by = Some(proto::revoke_consent::By::ConsentId(consent.0.to_vec()));
-            let act = Act::RevokeConsent(proto::RevokeConsent { by });
-            return self.draft(Sender::Patient(patient), act);
+            return self.draft(Sender::Patient(patient), revoke(consent));
         }
         let citable = self.asked.partition_point(|asked| asked.at <= ready);
         if drawn >= grants + revocations + requests && citable > 0 {
@@ -465,6 +489,31 @@ mod tests {
         part.0[4] = Some(1);
         part.0[19] = None;
         assert_eq!(workload.population(3, &part, |_, _| {}).count(), 5 + 1 + 3);
+    }
+
+    #[test]
+    fn what_a_run_granted_and_is_in_force_is_revoked() {
+        let mix = Mix { grants: 1, revocations: 0, requests: 0, records: 0 };
+        let mut workload = Workload::new(ChainId([4; 32]), 7, size(), mix, 1, 1 << 40);
+        let day = workload.day(100, 3, |_, _| {});
+        let patients = workload.granting_patients();
+        let earlier = TransactionId([9; 32]);
+        let in_force: Vec<Vec<_>> = patients
+            .iter()
+            .map(|patient| {
+                let of = day.0.iter().flatten().filter(|p| decode(p).sender == Some(*patient));
+                // One was revoked, or never sent.
+                of.map(|grant| grant.id).skip(1).chain([earlier]).collect()
+            })
+            .collect();
+        let revocations = workload.revocations(&in_force, 3);
+        assert_eq!(revocations.count(), 100 - patients.len());
+        for revocation in revocations.0.iter().flatten().map(decode) {
+            let assent_core::transaction::Act::RevokeConsent(by) = revocation.act else { panic!() };
+            let assent_core::transaction::RevokeBy::Consent(consent) = by else { panic!() };
+            let place = patients.iter().position(|patient| Some(*patient) == revocation.sender).unwrap();
+            assert!(consent != earlier && in_force[place].contains(&consent));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! What is checked here depends on nothing but the bytes and the chain, so it runs in parallel and gives every program the
 //! same answer: [`Transaction::decode`] the form and the limits, [`Transaction::signature_check`] what has to verify.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 use assent_proto::v1 as proto;
 use bytes::Bytes;
@@ -297,15 +297,7 @@ impl Transaction {
         }
         let body = proto::TransactionBody::decode(&signed.body[..])
             .map_err(|error| TransactionError::Malformed(error.to_string()))?;
-        let canonical = body.encode_to_vec();
-        if canonical != signed.body {
-            let at = canonical.iter().zip(&signed.body).take_while(|(ours, theirs)| ours == theirs).count();
-            return Err(TransactionError::NotCanonical {
-                expected: canonical.len(),
-                found: signed.body.len(),
-                at,
-            });
-        }
+        check_canonical(&body, &signed.body)?;
         if body.chain_id != chain.0 {
             return Err(TransactionError::WrongChain {
                 expected: *chain,
@@ -390,6 +382,23 @@ impl Transaction {
     pub fn stored_bytes(&self) -> usize {
         4 + self.body.len() + 1 + self.authorizations.len() * (1 + 32 + 64)
     }
+}
+
+/// Whether a body is encoded in the one way in which it is signed.
+fn check_canonical(body: &proto::TransactionBody, received: &[u8]) -> Result<(), TransactionError> {
+    thread_local! {
+        static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    ENCODED.with_borrow_mut(|canonical| {
+        canonical.clear();
+        // A vector has room for everything.
+        let _ = body.encode(canonical);
+        if canonical == received {
+            return Ok(());
+        }
+        let at = canonical.iter().zip(received).take_while(|(ours, theirs)| ours == theirs).count();
+        Err(TransactionError::NotCanonical { expected: canonical.len(), found: received.len(), at })
+    })
 }
 
 /// Count, then scheme, key and signature of each.

@@ -150,7 +150,6 @@ impl Committer {
             signature: replayed.signature,
             first_position: replayed.first_position,
             groups: &replayed.outputs.iter().collect::<Vec<_>>(),
-            is_follower: true,
             tiles: &tiles,
             pages: Some(&pages),
             state_root: Some(record.state_root),

@@ -1,4 +1,5 @@
-//! What follows execution, in two stages beside it: committing a group and answering, and storing a sealed batch.
+//! What follows execution, in two stages beside it: committing a group and answering; and then storing it
+//! ([`crate::storing`]).
 //!
 //! While one group is being synced the next one is executed, on state that is not durable yet; its answers wait for its own
 //! sync, which comes after that of the group before. Where a sync fails the process ends, and nobody has heard of either.
@@ -6,7 +7,7 @@
 use std::{
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender},
+        mpsc::{Receiver, Sender, SyncSender},
     },
     time::Instant,
 };
@@ -14,12 +15,12 @@ use std::{
 use assent_core::{
     ChainId,
     batch::GroupReceipts,
-    machine::{Cursor, GroupOutput, SealedBatch},
+    machine::{Cursor, GroupOutput},
     outcome::OutcomeKind,
     signature::KeyPair,
 };
 use assent_metrics::{Decision, Sequencer as Metrics, Stage, transaction_span};
-use assent_store::{Commit, LedgerStore, Overlay, SealedWrite, StoreError};
+use assent_store::{Commit, LedgerStore, Overlay};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -46,13 +47,6 @@ pub(crate) struct Executed {
     pub(crate) waiting: Vec<(oneshot::Sender<Reply>, Pending)>,
 }
 
-/// A sealed batch that is to be stored.
-pub(crate) struct Sealing {
-    sealed: Arc<SealedBatch>,
-    groups: Vec<GroupOutput>,
-    first_position: u64,
-}
-
 /// What both stages work on.
 #[derive(Clone)]
 pub(crate) struct Stages {
@@ -66,53 +60,40 @@ pub(crate) struct Stages {
 }
 
 /// Commits groups, in order.
-pub(crate) struct Committer {
-    stages: Stages,
-    /// Groups of the open batch.
-    groups: Vec<GroupOutput>,
-    /// Position of the open batch's first log record.
-    first_position: u64,
-}
+pub(crate) struct Committer(Stages);
 
 impl Committer {
-    /// Goes on where the store ends.
-    pub(crate) fn new(stages: Stages, first_position: u64) -> Self {
-        Self { stages, groups: Vec::new(), first_position }
+    pub(crate) fn new(stages: Stages) -> Self {
+        Self(stages)
     }
 
-    /// Commits what comes until nothing does any more, and hands sealed batches on to be stored.
+    /// Commits what comes until nothing does any more, and hands it on to be stored. A group that seals a batch waits for one of
+    /// `places` before.
     pub(crate) fn run(
-        mut self,
+        self,
         executed: &Receiver<Executed>,
-        to_store: &SyncSender<Sealing>,
+        to_store: &Sender<GroupOutput>,
+        places: &SyncSender<()>,
     ) -> Result<(), Halt> {
-        while let Ok(group) = executed.recv() {
-            let Executed { output, cursor, waiting } = group;
-            let group = match output {
-                None => None,
-                Some(output) => {
-                    let (group, sealing) = self.commit(output, &cursor)?;
-                    if let Some(sealing) = sealing
-                        && to_store.send(sealing).is_err()
-                    {
-                        // The other stage has ended, and says why.
-                        return Ok(());
-                    }
-                    Some(group)
-                }
+        while let Ok(Executed { output, cursor, waiting }) = executed.recv() {
+            let Some(output) = output else {
+                answer(waiting, None);
+                continue;
             };
-            answer(waiting, group.as_ref());
+            let group = self.commit(&output, &cursor)?;
+            answer(waiting, Some(&group));
+            let has_place = output.sealed.is_none() || places.send(()).is_ok();
+            if !has_place || to_store.send(output).is_err() {
+                // The other stage has ended, and says why.
+                return Ok(());
+            }
         }
         Ok(())
     }
 
     /// Commits one group and publishes it. In this order: a crash between the two loses nothing that anyone was told.
-    fn commit(
-        &mut self,
-        output: GroupOutput,
-        cursor: &Cursor,
-    ) -> Result<(Arc<Group>, Option<Sealing>), Halt> {
-        let stages = &self.stages;
+    fn commit(&self, output: &GroupOutput, cursor: &Cursor) -> Result<Arc<Group>, Halt> {
+        let stages = &self.0;
         let position = output.record.position;
         let receipts = GroupReceipts::new(stages.chain_id, position, &output.receipts);
         let signature = stages.key.sign(&receipts.statement.signing_hash());
@@ -124,81 +105,27 @@ impl Committer {
             Commit::Fenced { epoch, position } => return Err(Halt::Fenced { epoch, position }),
             Commit::Unknown(error) => return Err(Halt::CommitUnknown(error)),
         }
-        count(&stages.metrics, &output);
+        count(&stages.metrics, output);
         Ok(self.publish(output, receipts, signature, cursor))
     }
 
-    /// Makes a durable group visible. Gives the batch where the group sealed it.
+    /// Makes a durable group visible.
     fn publish(
-        &mut self,
-        output: GroupOutput,
+        &self,
+        output: &GroupOutput,
         receipts: GroupReceipts,
         signature: [u8; 64],
         cursor: &Cursor,
-    ) -> (Arc<Group>, Option<Sealing>) {
-        let group = Arc::new(Group::new(&output, receipts, signature));
-        self.stages.view.publish(&output, &group, cursor);
-        let sealed = output.sealed.clone();
-        self.groups.push(output);
-        let sealing = sealed.map(|sealed| {
-            let first_position = self.first_position;
-            self.first_position = sealed.cursor.next_position;
-            Sealing { sealed, groups: std::mem::take(&mut self.groups), first_position }
-        });
-        (group, sealing)
+    ) -> Arc<Group> {
+        let group = Arc::new(Group::new(output, receipts, signature));
+        self.0.view.publish(output, &group, cursor);
+        group
     }
 
-    /// Publishes a group whose log record was found on disk, and stores the batch where it was sealed.
-    pub(crate) fn recover(
-        &mut self,
-        output: GroupOutput,
-        signature: [u8; 64],
-        cursor: &Cursor,
-    ) -> Result<(), StoreError> {
-        let receipts = GroupReceipts::new(self.stages.chain_id, output.record.position, &output.receipts);
-        let (_, sealing) = self.publish(output, receipts, signature, cursor);
-        match sealing {
-            Some(sealing) => self.stages.store(sealing),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Stages {
-    /// Stores what comes until nothing does any more.
-    pub(crate) fn store_all(&self, sealed: &Receiver<Sealing>) -> Result<(), Halt> {
-        while let Ok(sealing) = sealed.recv() {
-            self.store(sealing)?;
-        }
-        Ok(())
-    }
-
-    fn store(&self, sealing: Sealing) -> Result<(), StoreError> {
-        let Sealing { sealed, groups, first_position } = sealing;
-        let begun = Instant::now();
-        self.store.store_sealed(&SealedWrite {
-            sealed: &sealed,
-            signature: self.key.sign(&sealed.header.hash()),
-            first_position,
-            groups: &groups.iter().collect::<Vec<_>>(),
-            is_follower: false,
-            tiles: &[],
-            pages: None,
-            state_root: None,
-            checkpoint: None,
-        })?;
-        self.metrics.stages.observe(Stage::Seal, begun.elapsed());
-        self.overlay.stored();
-        for executed in groups.iter().flat_map(|group| &group.executed) {
-            let span = transaction_span(&executed.entry.transaction_id);
-            if span.is_disabled() {
-                break;
-            }
-            span.in_scope(|| tracing::debug!(batch = sealed.header.number, "SEALED"));
-        }
-        self.view.sealed(&sealed.header, &sealed.cursor);
-        tracing::debug!(batch = sealed.header.number, entries = sealed.header.entry_count, "batch sealed");
-        Ok(())
+    /// Publishes a group whose log record was found on disk.
+    pub(crate) fn recover(&self, output: &GroupOutput, signature: [u8; 64], cursor: &Cursor) {
+        let receipts = GroupReceipts::new(self.0.chain_id, output.record.position, &output.receipts);
+        self.publish(output, receipts, signature, cursor);
     }
 }
 

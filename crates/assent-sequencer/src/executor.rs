@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -24,6 +24,7 @@ use crate::{
     OpenError, SequencerConfig,
     admission::{Reply, Submission},
     commit::{Committer, Executed, Pending, Stages},
+    storing::Storer,
     view::View,
 };
 
@@ -37,8 +38,8 @@ const GROUP_TRANSACTIONS: usize = 512;
 /// Executed groups that wait while one is being synced: with more, a group waits longer than its own sync takes.
 const GROUPS_AHEAD: usize = 2;
 
-/// Sealed batches that wait while one is being stored. They are in memory, twice.
-const BATCHES_AHEAD: usize = 1;
+/// Sealed batches that are being stored or wait for it. They are in memory, twice.
+const SEALED_AHEAD: usize = 2;
 
 /// How long a group pauses while the prover is behind: with full groups, about what one takes beside a prover.
 const PACE: Duration = Duration::from_millis(40);
@@ -89,7 +90,7 @@ pub(crate) struct Executor {
     state: Arc<Overlay>,
     view: Arc<View>,
     stages: Stages,
-    committer: Committer,
+    storer: Storer,
     epoch: u64,
     /// Did not fit into the batch that was open; opens the next one.
     carried: Option<Submission>,
@@ -123,7 +124,8 @@ impl Executor {
             view: view.clone(),
             metrics: config.metrics.clone(),
         };
-        let mut committer = Committer::new(stages.clone(), cursor.next_position);
+        let committer = Committer::new(stages.clone());
+        let mut storer = Storer::new(stages.clone(), cursor.next_position);
         let end = store.log_end()?;
         let mut told = Instant::now();
         for position in cursor.next_position..end {
@@ -139,7 +141,8 @@ impl Executor {
             if let Some(sealed) = &output.sealed {
                 state.push(sealed.clone());
             }
-            committer.recover(output, signature, machine.cursor())?;
+            committer.recover(&output, signature, machine.cursor());
+            storer.take(output)?;
         }
         let now = machine.cursor();
         tracing::info!(
@@ -154,7 +157,7 @@ impl Executor {
             state,
             view,
             stages,
-            committer,
+            storer,
             epoch,
             carried: None,
             time_step_accepted: config.accept_time_step,
@@ -168,18 +171,19 @@ impl Executor {
 
     /// Runs until it is told to stop, or must not go on.
     pub(crate) fn run(self, queue: &Receiver<Vec<Submission>>, stop: &AtomicBool) -> Result<(), Halt> {
-        let Self { config, machine, state, view, stages, committer, epoch, carried, time_step_accepted } =
-            self;
+        let Self { config, machine, state, view, stages, storer, epoch, carried, time_step_accepted } = self;
         thread::scope(|scope| {
             let (to_commit, executed) = sync_channel(GROUPS_AHEAD);
-            let (to_store, sealed) = sync_channel(BATCHES_AHEAD);
+            let (to_store, committed) = channel();
+            let (taken, places) = sync_channel(SEALED_AHEAD);
             let named = |name: &str| thread::Builder::new().name(name.into());
             let storing = named("store").spawn_scoped(scope, move || {
                 give_way(Niceness::Storing);
-                stages.store_all(&sealed)
+                storer.run(&committed, &places)
             })?;
+            let committer = Committer::new(stages);
             let committing =
-                named("commit").spawn_scoped(scope, move || committer.run(&executed, &to_store))?;
+                named("commit").spawn_scoped(scope, move || committer.run(&executed, &to_store, &taken))?;
             let mut executing = Executing {
                 config,
                 machine,

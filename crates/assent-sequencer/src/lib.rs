@@ -19,6 +19,7 @@ mod commit;
 mod executor;
 mod proven;
 pub mod service;
+mod storing;
 mod submit;
 mod view;
 
@@ -166,6 +167,7 @@ impl Sequencer {
             admission::start(executor, config.queue_capacity, stop.clone(), &config.metrics)?;
         let (stop_streams, streams_stop) = watch::channel(false);
         let api = SequencerApi {
+            chain_id: config.manifest.chain_id(),
             manifest: config.manifest,
             view,
             admit,

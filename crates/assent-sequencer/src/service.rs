@@ -41,6 +41,8 @@ const STREAM_AHEAD: usize = 2;
 #[derive(Clone)]
 pub struct SequencerApi {
     pub(crate) manifest: Arc<GenesisManifest>,
+    /// The manifest's hash.
+    pub(crate) chain_id: ChainId,
     pub(crate) view: Arc<View>,
     pub(crate) admit: Admit,
     pub(crate) places: Arc<Semaphore>,
@@ -170,8 +172,8 @@ impl SequencerService for SequencerApi {
         let note = request.into_inner().checkpoint;
         let proven_batches = self
             .blocking(move |api| {
-                let (chain, key) = (api.manifest.chain_id(), &api.manifest.prover_key);
-                let checkpoint = Checkpoint::open(&note, &chain, key).map_err(|error| {
+                let key = &api.manifest.prover_key;
+                let checkpoint = Checkpoint::open(&note, &api.chain_id, key).map_err(|error| {
                     errors::field_error("CHECKPOINT_INVALID", "checkpoint", error.to_string())
                 })?;
                 let view = &api.view;
@@ -197,8 +199,10 @@ impl SequencerService for SequencerApi {
                 let logged = api.view.logged(&answer).map_err(internal)?;
                 // Somebody else's looks as if it were not there.
                 if let Scope::Own(account) = scope {
-                    let chain = api.manifest.chain_id();
-                    logged.as_ref().filter(|logged| is_own(account, &chain, logged)).ok_or_else(missing)?;
+                    logged
+                        .as_ref()
+                        .filter(|logged| is_own(account, &api.chain_id, logged))
+                        .ok_or_else(missing)?;
                 }
                 Ok(proto::GetTransactionResponse {
                     sequenced: answer.to_proto(),

@@ -1,6 +1,9 @@
 //! Submitting one, many, or a stream: into the queue in order, out of it in the same order.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use assent_core::{
     TransactionId,
@@ -100,7 +103,7 @@ impl SequencerApi {
     /// Decodes, and says no where everything but revocations is refused.
     fn decode(&self, signed: Option<&proto::SignedTransaction>) -> Result<Transaction, Status> {
         let signed = signed.ok_or_else(missing)?;
-        let transaction = Transaction::decode(&self.manifest.chain_id(), signed).map_err(|error| {
+        let transaction = Transaction::decode(&self.chain_id, signed).map_err(|error| {
             self.metrics.judged(Judged::Invalid);
             invalid(error)
         })?;
@@ -272,7 +275,9 @@ impl SequencerApi {
         mut requests: Streaming<proto::SubmitStreamRequest>,
     ) -> impl Stream<Item = Result<proto::SubmitStreamResponse, Status>> + Send + use<> {
         let (sender, receiver) = mpsc::channel(STREAM_WINDOW);
-        let api = self.clone();
+        // Cloned for each answer.
+        let answering = Arc::new(self.clone());
+        let api = answering.clone();
         tokio::spawn(async move {
             let mut stop = api.stop.clone();
             loop {
@@ -304,9 +309,8 @@ impl SequencerApi {
                 }
             }
         });
-        let api = self.clone();
         ReceiverStream::new(receiver).then(move |next: Result<Waiting, Status>| {
-            let api = api.clone();
+            let api = answering.clone();
             async move {
                 let result = Some(to_result(api.answer(next?, SHARED_PAUSE).await));
                 Ok(proto::SubmitStreamResponse { result })

@@ -47,11 +47,9 @@ pub struct SealedWrite<'a> {
     pub signature: [u8; 64],
     /// Position of the batch's first log record.
     pub first_position: u64,
-    /// What the groups of the batch gave.
+    /// For a prover or validator: what the groups of the batch gave. Their log records and details are kept with the entries; a
+    /// sequencer's log has the records, and it shows nobody a detail. It stores its groups before ([`LedgerStore::store_group`]).
     pub groups: &'a [&'a GroupOutput],
-    /// For a prover or validator: log records and details are kept too. A sequencer's log has the records, and it shows nobody
-    /// a detail.
-    pub is_follower: bool,
     /// For a prover: tiles that changed.
     pub tiles: &'a [(TileId, Vec<Hash>)],
     /// For a prover: pages of the state tree that changed. With them the logs of subjects and recipients are kept too.
@@ -121,11 +119,25 @@ impl LedgerStore {
         Ok(store)
     }
 
-    /// Log records that the stored batches were derived from.
-    fn derived_records(&self) -> Result<u64, StoreError> {
-        let Some(bytes) = self.database.get(Family::Meta, b"cursor")? else { return Ok(0) };
+    /// Where the ledger stands after the last stored batch, where there is one.
+    fn stored_cursor(database: &Database) -> Result<Option<Cursor>, StoreError> {
+        let Some(bytes) = database.get(Family::Meta, b"cursor")? else { return Ok(None) };
         let corrupt = |source| Database::corrupt(Family::Meta, b"cursor", source);
-        Ok(Cursor::decode(&bytes).map_err(corrupt)?.next_position)
+        Ok(Some(Cursor::decode(&bytes).map_err(corrupt)?))
+    }
+
+    /// Log records that something stored was derived from.
+    fn derived_records(&self) -> Result<u64, StoreError> {
+        let of_batches = Self::stored_cursor(&self.database)?.map_or(0, |cursor| cursor.next_position);
+        let last = self.database.last(Family::Entries)?;
+        let of_groups = match last {
+            Some((key, row)) => {
+                let corrupt = |source| Database::corrupt(Family::Entries, &key, source);
+                StoredEntry::decode(&row).map_err(corrupt)?.position + 1
+            }
+            None => 0,
+        };
+        Ok(of_batches.max(of_groups))
     }
 
     /// Where log records are.
@@ -244,11 +256,23 @@ impl LedgerStore {
     /// # Errors
     /// [`StoreError`].
     pub fn cursor(&self, manifest: &GenesisManifest) -> Result<Cursor, StoreError> {
-        match self.database.get(Family::Meta, b"cursor")? {
-            Some(bytes) => {
-                Cursor::decode(&bytes).map_err(|source| Database::corrupt(Family::Meta, b"cursor", source))
-            }
-            None => Ok(Cursor::genesis(manifest)),
+        Ok(Self::stored_cursor(&self.database)?.unwrap_or_else(|| Cursor::genesis(manifest)))
+    }
+
+    /// Stores a sequencer's entries of a committed group before its batch is sealed, so that less is left to do at once then.
+    /// Nothing leads to them until the batch is stored, and after a crash the same group gives the same again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn store_group(&self, group: &GroupOutput) -> Result<(), StoreError> {
+        let mut writes = Writes::default();
+        self.put_entries(&mut writes, group, false);
+        self.database.write(writes)
+    }
+
+    fn put_entries(&self, writes: &mut Writes, group: &GroupOutput, with_details: bool) {
+        for (sequence, row) in StoredEntry::of_group(group, with_details) {
+            self.database.put(writes, Family::Entries, &sequence.to_be_bytes(), &row);
         }
     }
 
@@ -272,13 +296,9 @@ impl LedgerStore {
             db.put(&mut writes, Family::Transactions, &id.0, &seen.at.sequence.to_be_bytes());
         }
         for group in write.groups {
-            for (sequence, row) in StoredEntry::of_group(group, write.is_follower) {
-                db.put(&mut writes, Family::Entries, &sequence.to_be_bytes(), &row);
-            }
-            if write.is_follower {
-                let key = group.record.position.to_be_bytes();
-                db.put(&mut writes, Family::Log, &key, &group.record_bytes);
-            }
+            self.put_entries(&mut writes, group, true);
+            let key = group.record.position.to_be_bytes();
+            db.put(&mut writes, Family::Log, &key, &group.record_bytes);
         }
         for (tile, hashes) in write.tiles {
             db.put(&mut writes, Family::Tiles, &tile_key(*tile), hashes.as_flattened());

@@ -35,8 +35,9 @@ enum ModeArg {
 
 const BENCH_HELP: &str = "\
 The first run on a ledger sets up its population: accounts and the consents that are in force from the beginning; later \
-runs with the same seed find it there. One account may submit limit.account_rate transactions a second (1,000 unless \
-changed), so at high rates use many clinics, or start the node with a higher limit.
+runs with the same seed find it there. What a run grants it revokes afterwards, unless it is interrupted. One account \
+may submit limit.account_rate transactions a second (1,000 unless changed), so at high rates use many clinics, or start \
+the node with a higher limit.
 
 Use a ledger made for it: what is measured is sequenced and stays.
 
