@@ -310,7 +310,9 @@ impl LedgerStore {
                     None => db.delete(&mut writes, Family::StateTree, id),
                 }
             }
-            for append in &sealed.appends {
+            let mut appends: Vec<_> = sealed.appends.iter().collect();
+            appends.sort_unstable_by_key(|append| (append.log, append.index));
+            for append in appends {
                 let key = party_logs::row_key(append.log, append.index);
                 db.put(&mut writes, Family::PartyLogs, &key, &party_logs::row(append));
             }
