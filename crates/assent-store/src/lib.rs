@@ -10,7 +10,7 @@
 //! | `groups` | position | the sequencer's signature over the group | with its log record |
 //! | `state` | [`StateKey`](assent_core::records::StateKey) | salt, record | with each batch |
 //! | `transactions` | transaction id | its sequence | with each batch |
-//! | `entries` | sequence | [`StoredEntry`] | with each batch |
+//! | `entries` | sequence | [`StoredEntry`] | with each batch; a sequencer's before, with their group |
 //! | `batches` | number | [`StoredBatch`] | with each batch |
 //! | `tiles`, `checkpoints` | prover only | history tree, signed notes | with each batch |
 //! | `state_tree` | prover only: depth, bits | a page of the state tree | with each batch |
@@ -20,8 +20,9 @@
 //! # What happens on a crash
 //! The log is the only truth. A sealed batch is written in one atomic write, after its last log record was synced. A
 //! sequencer's reaches the disk some time later, with all families at once: after a crash the derived database is as it was
-//! after some earlier batch, its cursor says which, and opening applies the log records after it again, to the same bytes. A
-//! log record that was not synced was not acknowledged; it may be there or not.
+//! after some earlier batch, with entries of later groups that nothing leads to; its cursor says which, and opening applies the
+//! log records after it again, to the same bytes. A log record that was not synced was not acknowledged; it may be there or
+//! not.
 
 mod aside;
 mod database;
