@@ -10,6 +10,9 @@ pub enum Niceness {
     /// A sequencer storing a sealed batch. It comes in lumps, and everything would wait for each of them; where it falls behind
     /// under full load, the executor waits for it.
     Storing = 12,
+    /// RocksDB's own threads, which write out and merge files for seconds at a time. They get enough under full load: a merge
+    /// takes three times as long then, and is done before the next is due.
+    Merging = 10,
     /// Executing a sealed batch again and storing what it gives, for which nobody waits as clients wait for their receipts. Such
     /// a thread gets about a third of a processor that others want too.
     Aside = 5,

@@ -1,6 +1,9 @@
 //! Opening a database, and the column families as types.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+};
 
 use assent_core::{ChainId, codec::DecodeError};
 use rocksdb::{
@@ -8,6 +11,8 @@ use rocksdb::{
     DBWithThreadMode, Direction, IteratorMode, Options, SingleThreaded, WriteBatch, WriteOptions,
 };
 use thiserror::Error;
+
+use crate::aside::{Niceness, give_way};
 
 /// The schema that this program writes.
 const SCHEMA: u32 = 3;
@@ -141,6 +146,9 @@ pub enum StoreError {
     /// A folder for databases cannot be made.
     #[error("cannot make the folder {}: {}", .0.display(), .1)]
     Folder(PathBuf, #[source] std::io::Error),
+    /// The operating system refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] std::io::Error),
     /// RocksDB failed.
     #[error("the database failed: {0}")]
     Rocks(#[from] rocksdb::Error),
@@ -261,6 +269,25 @@ impl Database {
     /// # Errors
     /// [`StoreError`]; nothing is changed where the database is another ledger's, another role's or of another schema.
     pub(crate) fn open(
+        path: &Path,
+        role: Role,
+        chain: &ChainId,
+        families: &'static [Family],
+        durability: Durability,
+    ) -> Result<Self, StoreError> {
+        // RocksDB's own threads are as nice as the thread that opens the first database, which starts them.
+        let opening = || {
+            give_way(Niceness::Merging);
+            Self::open_here(path, role, chain, families, durability)
+        };
+        thread::scope(|scope| {
+            let opener = thread::Builder::new().name("open".into()).spawn_scoped(scope, opening);
+            let opened = opener.map_err(StoreError::Thread)?.join();
+            opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn open_here(
         path: &Path,
         role: Role,
         chain: &ChainId,
