@@ -49,6 +49,19 @@ fn a_node_is_loaded_in_every_mode_and_the_report_says_what_was_seen() {
 }
 
 #[test]
+fn what_a_run_granted_is_not_in_the_way_of_the_next() {
+    let ledger = Ledger::start(200, 3);
+    // Twelve grants for each patient: with those of three runs in force, all would be past the limit of 32.
+    for _ in 0..3 {
+        let mut args = vec!["bench", "--json", "--mix", "grants=1", "--rate", "80"];
+        args.extend(SMALL);
+        let report = ledger.cli(&args).exits(0).json();
+        assert_eq!(report["errors"], serde_json::json!({}), "{report}");
+        assert!(report["still_granted"].is_null(), "{report}");
+    }
+}
+
+#[test]
 fn a_node_that_is_killed_under_load_goes_on_with_the_load() {
     let mut ledger = Ledger::start(200, 3);
     let mut bench = Command::new(program("assent"))

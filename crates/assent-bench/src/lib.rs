@@ -94,6 +94,9 @@ pub enum BenchError {
     /// The population could not be set up.
     #[error("the population could not be set up: {0}")]
     SetUp(String),
+    /// What was granted could not be revoked.
+    #[error("it could not be revoked: {0}")]
+    PutBack(String),
     /// A stage of the limits.
     #[error("measuring the limits: {0}")]
     Limits(String),
@@ -121,7 +124,18 @@ struct Phase {
     sending: Duration,
 }
 
-/// Consents that a patient has in force; `None` without an account.
+impl Phase {
+    /// What went wrong and stays so, by its name: not a clinic that an earlier run opened, and no connection that broke, which was
+    /// made again.
+    fn lasting_errors(&self) -> Option<String> {
+        let errors = self.counters.errors.lock().map(|errors| errors.clone()).unwrap_or_default();
+        let passes = ["ACCOUNT_EXISTS", "Unavailable", "Unknown", "STOPPING"];
+        let lasting = errors.iter().filter(|(name, _)| !passes.contains(&name.as_str()));
+        let told: Vec<String> = lasting.map(|(name, count)| format!("{name} {count} times")).collect();
+        (!told.is_empty()).then(|| told.join(", "))
+    }
+}
+
 /// The consents that a patient has in force; `None` without an account.
 async fn consents_of(client: Client, patient: AccountId) -> Result<Option<Vec<TransactionId>>, ClientError> {
     match client.account(patient).await {
@@ -214,15 +228,16 @@ impl Bench<'_> {
     }
 
     /// Revokes what the run granted and is in force still: the next run finds the population as it was.
-    async fn put_back(&self, client: &Client, workload: &mut Workload) -> Result<(), ClientError> {
+    async fn put_back(&self, client: &Client, workload: &mut Workload) -> Result<(), BenchError> {
         let patients = workload.granting_patients();
         let in_force = self.consents("looking what was granted", client, &patients).await?;
         let in_force: Vec<_> = in_force.into_iter().map(Option::unwrap_or_default).collect();
         let shape =
             Shape { mode: Mode::Stream, concurrency: SET_UP_CONCURRENCY, rate: None, ..self.plan.shape };
         let lanes = workload.revocations(&in_force, shape.connections);
-        self.phase("revoking what was granted", lanes, shape, Duration::MAX, Instant::now()).await?;
-        Ok(())
+        let phase =
+            self.phase("revoking what was granted", lanes, shape, Duration::MAX, Instant::now()).await?;
+        phase.lasting_errors().map_or(Ok(()), |errors| Err(BenchError::PutBack(errors)))
     }
 
     /// Opens the accounts and grants the consents that are not there yet. Gives the rate, or `None` where nothing was missing.
@@ -248,15 +263,8 @@ impl Bench<'_> {
         let count = lanes.count();
         let begun = Instant::now();
         let phase = self.phase("setting up the population", lanes, shape, Duration::MAX, begun).await?;
-        let errors = phase.counters.errors.lock().map(|errors| errors.clone()).unwrap_or_default();
-        let others: Vec<String> = errors
-            .iter()
-            // A clinic that an earlier run opened; connections that broke were made again.
-            .filter(|(name, _)| !matches!(name.as_str(), "ACCOUNT_EXISTS" | "Unavailable" | "STOPPING"))
-            .map(|(name, count)| format!("{name} {count} times"))
-            .collect();
-        if !others.is_empty() {
-            return Err(BenchError::SetUp(others.join(", ")));
+        if let Some(errors) = phase.lasting_errors() {
+            return Err(BenchError::SetUp(errors));
         }
         Ok(Some(count as f64 / begun.elapsed().as_secs_f64()))
     }

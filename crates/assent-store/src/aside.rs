@@ -7,8 +7,8 @@ use std::{io, thread};
 pub enum Niceness {
     /// Checking signatures: what has been checked goes first, and what waits meanwhile is checked in company, which costs less.
     Checking = 3,
-    /// A sequencer storing a sealed batch. It comes in lumps, and everything would wait for each of them; where it falls behind
-    /// under full load, the executor waits for it.
+    /// A sequencer storing groups and sealed batches. The latter come in lumps, and everything would wait for each of them;
+    /// where it falls behind under full load, the executor waits for it.
     Storing = 12,
     /// RocksDB's own threads, which write out and merge files for seconds at a time. They get enough under full load: a merge
     /// takes three times as long then, and is done before the next is due.

@@ -19,6 +19,16 @@ fn record(position: u64, epoch: u64) -> LogRecord {
     }
 }
 
+/// Commits two records. Gives their epoch.
+fn commit_two(store: &LedgerStore) -> u64 {
+    let epoch = store.begin_epoch().unwrap();
+    for position in 0..2 {
+        let bytes = record(position, epoch).encode();
+        assert!(matches!(store.commit(epoch, position, &bytes, &[7; 64]), Commit::Committed));
+    }
+    epoch
+}
+
 #[test]
 fn another_ledgers_another_roles_and_an_open_database_are_refused() {
     let temp = tempfile::tempdir().unwrap();
@@ -56,13 +66,7 @@ fn nothing_is_sequenced_on_a_log_that_is_gone_or_cut() {
     let (log, aside) = (temp.path().join("sequencer/log"), temp.path().join("aside"));
     let path = temp.path().join("sequencer");
     let open = || LedgerStore::open(&path, Role::Sequencer, &CHAIN);
-    let store = open().unwrap();
-    let epoch = store.begin_epoch().unwrap();
-    for position in 0..2 {
-        let bytes = record(position, epoch).encode();
-        assert!(matches!(store.commit(epoch, position, &bytes, &[7; 64]), Commit::Committed));
-    }
-    drop(store);
+    let epoch = commit_two(&open().unwrap());
     {
         // As after a batch of three records.
         let options = rocksdb::Options::default();
@@ -93,13 +97,7 @@ fn a_log_whose_last_record_has_no_signature_is_not_opened() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("sequencer");
     let open = || LedgerStore::open(&path, Role::Sequencer, &CHAIN);
-    let store = open().unwrap();
-    let epoch = store.begin_epoch().unwrap();
-    for position in 0..2 {
-        let bytes = record(position, epoch).encode();
-        assert!(matches!(store.commit(epoch, position, &bytes, &[7; 64]), Commit::Committed));
-    }
-    drop(store);
+    commit_two(&open().unwrap());
     {
         let options = rocksdb::Options::default();
         let log = path.join("log");
