@@ -123,22 +123,22 @@ fn group() -> (MemoryLedger, assent_core::machine::GroupOutput) {
 fn statement() -> Case {
     let (ledger, output) = group();
     let chain = ledger.manifest.chain_id();
-    let size = output.receipts.len();
+    let size = output.receipts().len();
     Box::new(move |count| {
         for _ in 0..count.div_ceil(size) {
-            black_box(GroupReceipts::new(chain, 0, &output.receipts));
+            black_box(GroupReceipts::new(chain, 0, output.receipts()));
         }
     })
 }
 
 fn receipt_check() -> Case {
     let (ledger, output) = group();
-    let receipts = GroupReceipts::new(ledger.manifest.chain_id(), 0, &output.receipts);
+    let receipts = GroupReceipts::new(ledger.manifest.chain_id(), 0, output.receipts());
     let signature = ledger.sequencer.sign(&receipts.statement.signing_hash());
     let answers: Vec<_> = output
         .executed
         .iter()
-        .zip(&output.receipts)
+        .zip(output.receipts())
         .enumerate()
         .map(|(index, (executed, receipt))| {
             let answer = proto::SequencedTransaction {
@@ -149,7 +149,7 @@ fn receipt_check() -> Case {
                     path: receipts.path(index).map(|hash| hash.to_vec().into()).collect(),
                     signature: signature.to_vec().into(),
                 }),
-                outcome_leaves: executed.encoded_leaves.clone(),
+                outcome_leaves: executed.outcome.encoded_leaves().collect(),
                 already_sequenced: false,
             };
             (receipt.entry.transaction_id, Bytes::from(answer.encode_to_vec()))

@@ -205,7 +205,7 @@ fn day(population: PopulationSize, mix: Mix) -> Result<Day, BenchError> {
 fn answers(day: &Day) -> Option<Vec<(assent_core::TransactionId, Bytes)>> {
     let output = day.outputs.first()?;
     let receipts =
-        GroupReceipts::new(day.ledger.manifest.chain_id(), output.record.position, &output.receipts);
+        GroupReceipts::new(day.ledger.manifest.chain_id(), output.record.position, output.receipts());
     let signature = day.ledger.sequencer.sign(&receipts.statement.signing_hash());
     let encode = |(index, executed): (usize, &assent_core::outcome::Executed)| {
         let sequenced = proto::SequencedTransaction {
@@ -216,7 +216,7 @@ fn answers(day: &Day) -> Option<Vec<(assent_core::TransactionId, Bytes)>> {
                 path: receipts.path(index).map(|hash| hash.to_vec().into()).collect(),
                 signature: signature.to_vec().into(),
             }),
-            outcome_leaves: executed.encoded_leaves.clone(),
+            outcome_leaves: executed.outcome.encoded_leaves().collect(),
             already_sequenced: false,
         };
         Some((executed.entry.transaction_id, sequenced.encode_to_vec().into()))

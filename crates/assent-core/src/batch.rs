@@ -1,5 +1,7 @@
 //! What the sequencer and the prover sign: receipts, refusals, batch headers, batch records.
 
+use std::borrow::Borrow;
+
 use assent_merkle::{PathTree, leaf_hash, root_of_leaf_hashes};
 use bytes::Bytes;
 use thiserror::Error;
@@ -45,14 +47,17 @@ impl Receipt {
     /// Layout 0x17.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        Encoder::new(Layout::Receipt)
+        self.layout().finish()
+    }
+
+    fn layout(&self) -> Encoder {
+        let fields = Encoder::new(Layout::Receipt)
             .fixed(&self.chain_id.0)
             .fixed(&self.key_id)
             .u64(self.epoch)
             .u64(self.batch_number)
-            .u64(self.deadline_ms)
-            .fixed(&self.entry.encode())
-            .finish()
+            .u64(self.deadline_ms);
+        self.entry.write(fields)
     }
 
     /// Reads layout 0x17.
@@ -87,16 +92,25 @@ pub struct GroupReceipts {
 impl GroupReceipts {
     /// Of the group whose log record has this position.
     #[must_use]
-    pub fn new(chain_id: ChainId, position: u64, receipts: &[Receipt]) -> Self {
-        let mut all = Vec::with_capacity(receipts.len() * RECEIPT_BYTES);
+    pub fn new(
+        chain_id: ChainId,
+        position: u64,
+        receipts: impl IntoIterator<Item = impl Borrow<Receipt>>,
+    ) -> Self {
+        let receipts = receipts.into_iter();
+        let most = receipts.size_hint().0;
+        let (mut all, mut hashes) = (Vec::with_capacity(most * RECEIPT_BYTES), Vec::with_capacity(most));
         for receipt in receipts {
-            all.extend_from_slice(&receipt.encode());
+            receipt.borrow().layout().read(|bytes| {
+                all.extend_from_slice(bytes);
+                hashes.push(leaf_hash(bytes));
+            });
         }
         let all = Bytes::from(all);
         let nth = |index: usize| all.slice(index * RECEIPT_BYTES..(index + 1) * RECEIPT_BYTES);
-        let encoded: Vec<Bytes> = (0..receipts.len()).map(nth).collect();
-        let tree = PathTree::from_leaf_hashes(encoded.iter().map(|receipt| leaf_hash(receipt)).collect());
-        let count = u32::try_from(receipts.len()).unwrap_or(u32::MAX);
+        let encoded: Vec<Bytes> = (0..hashes.len()).map(nth).collect();
+        let count = u32::try_from(hashes.len()).unwrap_or(u32::MAX);
+        let tree = PathTree::from_leaf_hashes(hashes);
         let statement = GroupStatement { chain_id, position, count, receipts_root: tree.root() };
         Self { encoded, statement, tree }
     }

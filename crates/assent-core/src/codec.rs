@@ -129,8 +129,13 @@ impl Encoder {
     pub fn new(layout: Layout) -> Self {
         let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
         bytes.reserve(SCRATCH_BYTES);
-        bytes.extend_from_slice(&[layout as u8, VERSION]);
-        Self(bytes)
+        Self(bytes).begin(layout)
+    }
+
+    /// Type and version of a layout within this one.
+    #[must_use]
+    pub fn begin(self, layout: Layout) -> Self {
+        self.fixed(&[layout as u8, VERSION])
     }
 
     /// One byte.
@@ -227,12 +232,17 @@ impl Encoder {
         bytes
     }
 
+    /// What somebody makes of the bytes who does not keep them.
+    pub fn read<R>(self, read: impl FnOnce(&[u8]) -> R) -> R {
+        let made = read(&self.0);
+        self.give_back();
+        made
+    }
+
     /// SHA-256 of the bytes.
     #[must_use]
     pub fn sha256(self) -> Hash {
-        let hash = sha256(&self.0);
-        self.give_back();
-        hash
+        self.read(sha256)
     }
 }
 

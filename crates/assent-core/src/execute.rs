@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use assent_merkle::{leaf_hash, root_of_leaf_hashes};
-use bytes::Bytes;
+use arrayvec::ArrayVec;
+use assent_merkle::root_of_leaf_hashes;
 
 use crate::{
     AccountId, Hash, TransactionId,
@@ -44,19 +44,15 @@ macro_rules! allow {
     };
 }
 
-/// A leaf with its bytes and their hash, each made once.
-struct EncodedLeaf {
-    leaf: OutcomeLeaf,
-    encoded: Bytes,
+/// A leaf that is written: whom a decision is about, until when it permits, and the leaf's hash.
+struct WrittenLeaf {
+    subject: AccountId,
+    permit_until_ms: u64,
     hash: Hash,
 }
 
-impl EncodedLeaf {
-    fn new(leaf: OutcomeLeaf) -> Self {
-        let encoded = Bytes::from(leaf.encode());
-        Self { hash: leaf_hash(&encoded), encoded, leaf }
-    }
-}
+/// Those of one transaction.
+type WrittenLeaves = ArrayVec<WrittenLeaf, { limits::MAX_SUBJECTS }>;
 
 /// Executes one transaction as the entry with this sequence.
 pub(crate) fn execute<S: StateRead>(
@@ -75,6 +71,7 @@ pub(crate) fn execute<S: StateRead>(
     if view.seen(&transaction.id)?.is_some() {
         return Ok(Err(RefusalReason::Duplicate));
     }
+    view.outcomes.begin();
     let mut context = Context { rules, view, transaction, at };
     match (&transaction.act, transaction.sender) {
         (Act::OpenAccount(kind), Some(sender)) => {
@@ -140,13 +137,10 @@ impl<S: StateRead> Context<'_, '_, S> {
     }
 
     /// Makes the entry of these leaves and remembers the transaction.
-    fn finish(&mut self, leaves: Vec<EncodedLeaf>, details: Vec<Detail>) -> Executed {
+    fn finish(&mut self, leaves: &[WrittenLeaf]) -> Executed {
         let is_request = matches!(self.transaction.act, Act::RequestAccess { .. });
-        let decisions = leaves
-            .iter()
-            .filter(|_| is_request)
-            .map(|EncodedLeaf { leaf, .. }| (AccountId(leaf.object), leaf.permit_until_ms))
-            .collect();
+        let decisions =
+            leaves.iter().filter(|_| is_request).map(|leaf| (leaf.subject, leaf.permit_until_ms)).collect();
         let sender = self.transaction.sender;
         let scope = match &self.transaction.act {
             Act::RequestAccess { scope, .. } => Some(scope.clone()),
@@ -158,11 +152,13 @@ impl<S: StateRead> Context<'_, '_, S> {
             time_ms: self.at.time_ms,
             transaction_id: self.id(),
             authorizations_hash: self.transaction.authorizations_hash(),
-            outcome_root: root_of_leaf_hashes(&leaves.iter().map(|leaf| leaf.hash).collect::<Vec<_>>()),
+            outcome_root: match leaves {
+                [leaf] => leaf.hash,
+                leaves => root_of_leaf_hashes(&leaves.iter().map(|leaf| leaf.hash).collect::<Vec<_>>()),
+            },
         };
         let entry_leaf_hash = entry.leaf_hash();
-        let (leaves, encoded_leaves) = leaves.into_iter().map(|leaf| (leaf.leaf, leaf.encoded)).unzip();
-        Executed { entry, entry_leaf_hash, leaves, encoded_leaves, details, sender }
+        Executed { entry, entry_leaf_hash, outcome: self.view.outcomes.end() }
     }
 
     /// An act that is no decision: one leaf.
@@ -174,9 +170,10 @@ impl<S: StateRead> Context<'_, '_, S> {
             question: None,
             permit_until_ms: 0,
             obligations: Vec::new(),
-            detail_hash: detail.hash(),
+            detail_hash: self.view.outcomes.detail(&detail),
         };
-        self.finish(vec![EncodedLeaf::new(leaf)], vec![detail])
+        let hash = self.view.outcomes.leaf(&leaf);
+        self.finish(&[WrittenLeaf { subject: AccountId(object), permit_until_ms: 0, hash }])
     }
 
     fn grant(
@@ -361,7 +358,7 @@ impl<S: StateRead> Context<'_, '_, S> {
         scope: &Arc<AccessScope>,
         decided: Vec<(AccountId, OutcomeKind, Decision, u64)>,
     ) -> Refusable<Executed> {
-        let (mut leaves, mut details) = (Vec::new(), Vec::new());
+        let mut leaves = WrittenLeaves::new();
         let actor_key = StateKey::actor(recipient);
         let mut actor: ActorAccesses = self.taken(actor_key)?;
         for (index, (subject, kind, mut decision, log_size)) in decided.into_iter().enumerate() {
@@ -378,10 +375,9 @@ impl<S: StateRead> Context<'_, '_, S> {
                 question: Some(AccessQuestion { recipient, scope: scope.clone() }),
                 permit_until_ms,
                 obligations,
-                detail_hash: detail.hash(),
+                detail_hash: self.view.outcomes.detail(&detail),
             };
-            let leaf = EncodedLeaf::new(leaf);
-            let decision_leaf_hash = leaf.hash;
+            let decision_leaf_hash = self.view.outcomes.leaf(&leaf);
             let key = StateKey::subject_accesses(subject);
             let mut accesses: SubjectAccesses = self.taken(key)?;
             let (at, id) = (self.at, self.id());
@@ -389,11 +385,10 @@ impl<S: StateRead> Context<'_, '_, S> {
             self.view.append(key, &mut accesses.0, &access);
             self.view.write(key, accesses);
             self.view.append(actor_key, &mut actor.0, &ActorLogLeaf { at, id, decision_leaf_hash });
-            leaves.push(leaf);
-            details.push(detail);
+            leaves.push(WrittenLeaf { subject, permit_until_ms, hash: decision_leaf_hash });
         }
         self.view.write(actor_key, actor);
-        Ok(Ok(self.finish(leaves, details)))
+        Ok(Ok(self.finish(&leaves)))
     }
 
     fn knows_scope(&self, scope: &AccessScope) -> bool {

@@ -8,7 +8,7 @@ use crate::{
     codec::{DecodeError, Decoder, Encoder, Layout},
     limits,
     signature::{ED25519, PublicKey},
-    transaction::{Authorization, Transaction, encode_authorizations},
+    transaction::{Authorization, Authorizations, Transaction, encode_authorizations},
 };
 
 /// Bytes of a log record: the transactions of the largest batch, and its fixed fields.
@@ -23,7 +23,7 @@ pub struct LoggedTransaction {
     /// As received.
     pub body: Bytes,
     /// As received.
-    pub authorizations: Vec<Authorization>,
+    pub authorizations: Authorizations,
 }
 
 /// One group of transactions, committed together (layout 0x2a).
@@ -105,7 +105,7 @@ impl LogRecord {
 ///
 /// # Errors
 /// [`DecodeError`].
-pub fn decode_authorizations(d: &mut Decoder<'_>) -> Result<Vec<Authorization>, DecodeError> {
+pub fn decode_authorizations(d: &mut Decoder<'_>) -> Result<Authorizations, DecodeError> {
     let count = usize::from(d.u8("authorization count")?);
     if count > limits::MAX_AUTHORIZATIONS {
         return Err(DecodeError::invalid("authorizations", format!("{count}, at most 1 is allowed")));
@@ -128,17 +128,23 @@ impl LoggedTransaction {
     /// The message that clients submit.
     #[must_use]
     pub fn to_proto(&self) -> assent_proto::v1::SignedTransaction {
-        assent_proto::v1::SignedTransaction {
-            body: self.body.clone(),
-            authorizations: self
-                .authorizations
-                .iter()
-                .map(|authorization| assent_proto::v1::Authorization {
-                    scheme: i32::from(ED25519),
-                    public_key: authorization.key.0.to_vec(),
-                    signature: authorization.signature.to_vec(),
-                })
-                .collect(),
-        }
+        signed_transaction(self.body.clone(), &self.authorizations)
+    }
+}
+
+/// The message that clients submit.
+#[must_use]
+pub fn signed_transaction(
+    body: Bytes,
+    authorizations: &[Authorization],
+) -> assent_proto::v1::SignedTransaction {
+    let authorization = |authorization: &Authorization| assent_proto::v1::Authorization {
+        scheme: i32::from(ED25519),
+        public_key: authorization.key.0.to_vec(),
+        signature: authorization.signature.to_vec(),
+    };
+    assent_proto::v1::SignedTransaction {
+        body,
+        authorizations: authorizations.iter().map(authorization).collect(),
     }
 }

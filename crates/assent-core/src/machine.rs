@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use assent_merkle::{CompactRange, leaf_hash, root_of_leaf_hashes};
+use bytes::BytesMut;
 use thiserror::Error;
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     limits,
     log::{LogRecord, LoggedTransaction},
     manifest::GenesisManifest,
-    outcome::Executed,
+    outcome::{Executed, OutcomeWriter, SHARED_BYTES},
     records::{LogAppend, LogLeaf, Record, SeenTransaction, StateKey, StateValue},
     ruleset::{Ruleset, RulesetError},
     seal::{OpenBatchSize, SealPolicy},
@@ -198,12 +199,30 @@ pub struct GroupOutput {
     pub record_bytes: Vec<u8>,
     /// One a transaction, in order.
     pub executed: Vec<Executed>,
-    /// One a transaction, in order.
-    pub receipts: Vec<Receipt>,
-    /// The state records that the group wrote, each once.
-    pub state: Vec<(StateKey, StateValue)>,
+    /// The batch that it is part of.
+    pub batch_number: u64,
+    /// By when that batch is sealed, in milliseconds since 1970.
+    pub deadline_ms: u64,
+    /// The state records that the group wrote.
+    pub state: Map<StateKey, StateValue>,
     /// The batch, where the group sealed it.
     pub sealed: Option<Arc<SealedBatch>>,
+    chain_id: ChainId,
+    key_id: Hash,
+}
+
+impl GroupOutput {
+    /// What each sender is promised: one a transaction, in order.
+    pub fn receipts(&self) -> impl ExactSizeIterator<Item = Receipt> {
+        self.executed.iter().map(|executed| Receipt {
+            chain_id: self.chain_id,
+            key_id: self.key_id,
+            epoch: self.record.epoch,
+            batch_number: self.batch_number,
+            deadline_ms: self.deadline_ms,
+            entry: executed.entry.clone(),
+        })
+    }
 }
 
 /// A sealed batch, and everything that it changed.
@@ -264,6 +283,9 @@ pub struct Machine {
     cache: Kept,
     /// Whether a sealed batch lists what was appended to the logs of subjects and recipients.
     keeps_appends: bool,
+    outcomes: OutcomeWriter,
+    /// Where the next state values are written: they share it.
+    values: BytesMut,
 }
 
 impl Machine {
@@ -282,6 +304,8 @@ impl Machine {
             group: None,
             cache: Kept::new(kept::DEFAULT_BYTES),
             keeps_appends: true,
+            outcomes: OutcomeWriter::new(true),
+            values: BytesMut::with_capacity(SHARED_BYTES),
         })
     }
 
@@ -296,6 +320,12 @@ impl Machine {
     #[must_use]
     pub fn without_appends(self) -> Self {
         Self { keeps_appends: false, ..self }
+    }
+
+    /// The same, whose outcomes come without their details: for who shows them to nobody.
+    #[must_use]
+    pub fn without_details(self) -> Self {
+        Self { outcomes: OutcomeWriter::new(false), ..self }
     }
 
     /// The ledger.
@@ -418,7 +448,14 @@ impl Machine {
         };
         let sequence = self.cursor.next_sequence + group.executed.len() as u64;
         let keeps_appends = self.keeps_appends;
-        let mut view = View { store, open: &mut self.open, group, cache: &mut self.cache, keeps_appends };
+        let mut view = View {
+            store,
+            open: &mut self.open,
+            group,
+            cache: &mut self.cache,
+            keeps_appends,
+            outcomes: &mut self.outcomes,
+        };
         let rules = execute::Rules { ruleset: &self.ruleset, limits: &self.manifest.limits };
         match execute::execute(&rules, &mut view, sequence, transaction)? {
             Ok(executed) => {
@@ -458,28 +495,17 @@ impl Machine {
         }
         let start = group.start;
         let batch_number = self.cursor.next_batch;
-        let receipts: Vec<Receipt> = group
-            .executed
-            .iter()
-            .map(|executed| Receipt {
-                chain_id: self.chain_id,
-                key_id: self.key_id,
-                epoch: start.epoch,
-                batch_number,
-                deadline_ms: start.time_ms + self.manifest.limits.max_seal_delay_ms,
-                entry: executed.entry.clone(),
-            })
-            .collect();
         let position = self.cursor.next_position;
-        let mut state: Vec<(StateKey, StateValue)> = Vec::with_capacity(group.records.len());
+        let mut state = Map::with_capacity_and_hasher(group.records.len(), Default::default());
         for (key, record) in group.records {
-            let encoded = record.encoded();
+            self.values.extend_from_slice(&record.encoded());
+            let encoded = self.values.split().freeze();
             self.cache.keep(key, record, encoded.len());
-            state.push((key, StateValue { salt: value_salt(&start.seed, key), record: encoded.into() }));
+            state.insert(key, StateValue { salt: value_salt(&start.seed, key), record: encoded });
         }
         self.open.size = size;
         self.open.leaf_hashes.extend(group.executed.iter().map(|executed| executed.entry_leaf_hash));
-        self.open.state.extend(state.iter().cloned());
+        self.open.state.extend(state.iter().map(|(key, value)| (*key, value.clone())));
         self.open.appends.extend(group.appends);
         self.cursor = Cursor {
             next_position: position + 1,
@@ -502,7 +528,17 @@ impl Machine {
         let record_bytes = record.encode();
         self.open.record_hashes.push(leaf_hash(&record_bytes));
         let sealed = seal.then(|| Arc::new(self.seal()));
-        Some(GroupOutput { record, record_bytes, executed: group.executed, receipts, state, sealed })
+        Some(GroupOutput {
+            record,
+            record_bytes,
+            executed: group.executed,
+            batch_number,
+            deadline_ms: start.time_ms + self.manifest.limits.max_seal_delay_ms,
+            state,
+            sealed,
+            chain_id: self.chain_id,
+            key_id: self.key_id,
+        })
     }
 
     fn seal(&mut self) -> SealedBatch {
@@ -615,6 +651,7 @@ pub(crate) struct View<'a, S> {
     group: &'a mut OpenGroup,
     cache: &'a mut Kept,
     keeps_appends: bool,
+    pub(crate) outcomes: &'a mut OutcomeWriter,
 }
 
 impl<S: StateRead> View<'_, S> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use assent_merkle::{leaf_hash, root_of_leaf_hashes};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
     AccountId, Hash, TransactionId,
@@ -47,6 +47,10 @@ impl OutcomeKind {
         Self::AccessCovered,
         Self::AccessUncovered,
     ];
+
+    fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
+    }
 
     /// The words for a person.
     #[must_use]
@@ -110,6 +114,10 @@ impl OutcomeLeaf {
     /// Layout 0x14.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        self.layout().finish()
+    }
+
+    pub(crate) fn layout(&self) -> Encoder {
         Encoder::new(Layout::OutcomeLeaf)
             .u8(self.kind as u8)
             .fixed(&self.object)
@@ -124,7 +132,6 @@ impl OutcomeLeaf {
                     .option(obligation.data_period.as_ref(), Period::encode)
             })
             .fixed(&self.detail_hash)
-            .finish()
     }
 
     /// Reads layout 0x14.
@@ -135,9 +142,7 @@ impl OutcomeLeaf {
         let mut d = Decoder::new(Layout::OutcomeLeaf, bytes)?;
         let number = d.u8("outcome kind")?;
         let leaf = Self {
-            kind: OutcomeKind::ALL
-                .into_iter()
-                .find(|kind| *kind as u8 == number)
+            kind: OutcomeKind::from_number(number)
                 .ok_or_else(|| DecodeError::invalid("outcome kind", format!("unknown number {number}")))?,
             object: d.hash("object")?,
             question: d.option("question", |d| {
@@ -205,6 +210,10 @@ impl Detail {
     /// Layout 0x15.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        self.layout().finish()
+    }
+
+    pub(crate) fn layout(&self) -> Encoder {
         Encoder::new(Layout::DecisionDetail)
             .fixed(&self.salt)
             .u64(self.consent_log_size)
@@ -214,7 +223,6 @@ impl Detail {
                 e.fixed(&decider.consent.0).list(&decider.path, |e, index| e.u16(*index))
             })
             .list(&self.verdicts, |e, (consent, verdict)| e.fixed(&consent.0).u8(*verdict as u8))
-            .finish()
     }
 
     /// Reads layout 0x15.
@@ -266,13 +274,13 @@ impl Detail {
     /// The hash that the leaf carries.
     #[must_use]
     pub fn hash(&self) -> Hash {
-        sha256(&self.encode())
+        self.layout().sha256()
     }
 }
 
 /// The root of an outcome tree: RFC 6962 over the encoded leaves.
 pub fn outcome_root<'a>(leaves: impl IntoIterator<Item = &'a OutcomeLeaf>) -> Hash {
-    let hashes: Vec<Hash> = leaves.into_iter().map(|leaf| leaf_hash(&leaf.encode())).collect();
+    let hashes: Vec<Hash> = leaves.into_iter().map(|leaf| leaf.layout().read(leaf_hash)).collect();
     root_of_leaf_hashes(&hashes)
 }
 
@@ -298,13 +306,26 @@ impl Entry {
     /// Layout 0x16.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        Encoder::new(Layout::Entry)
+        self.layout().finish()
+    }
+
+    fn layout(&self) -> Encoder {
+        self.fields(Encoder::new(Layout::Entry))
+    }
+
+    /// Layout 0x16 within another one.
+    #[must_use]
+    pub fn write(&self, encoder: Encoder) -> Encoder {
+        self.fields(encoder.begin(Layout::Entry))
+    }
+
+    fn fields(&self, encoder: Encoder) -> Encoder {
+        encoder
             .u64(self.sequence)
             .u64(self.time_ms)
             .fixed(&self.transaction_id.0)
             .fixed(&self.authorizations_hash)
             .fixed(&self.outcome_root)
-            .finish()
     }
 
     /// Reads layout 0x16.
@@ -327,7 +348,150 @@ impl Entry {
     /// The leaf hash of the batch tree: RFC 6962 over the encoded entry.
     #[must_use]
     pub fn leaf_hash(&self) -> Hash {
-        leaf_hash(&self.encode())
+        self.layout().read(leaf_hash)
+    }
+}
+
+/// What an entry's outcome root opens to, encoded: leaves, and the detail behind each. A list has its two-byte count, then each
+/// item after its four-byte length. Both are slices of what the outcomes of a group share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    leaves: Bytes,
+    details: Bytes,
+}
+
+impl Outcome {
+    /// The leaves, as a list.
+    #[must_use]
+    pub fn leaf_list(&self) -> &[u8] {
+        &self.leaves
+    }
+
+    /// The details, as a list; an empty one where the machine keeps none ([`crate::machine::Machine::without_details`]).
+    #[must_use]
+    pub fn detail_list(&self) -> &[u8] {
+        &self.details
+    }
+
+    /// Each leaf, encoded.
+    pub fn encoded_leaves(&self) -> impl Iterator<Item = Bytes> {
+        items(&self.leaves)
+    }
+
+    /// What happened, of each leaf.
+    pub fn kinds(&self) -> impl Iterator<Item = OutcomeKind> {
+        // After type and version.
+        items(&self.leaves).filter_map(|leaf| OutcomeKind::from_number(*leaf.get(2)?))
+    }
+
+    /// The leaves.
+    ///
+    /// # Errors
+    /// [`DecodeError`] never, of what was executed.
+    pub fn leaves(&self) -> Result<Vec<OutcomeLeaf>, DecodeError> {
+        items(&self.leaves).map(|leaf| OutcomeLeaf::decode(&leaf)).collect()
+    }
+
+    /// The detail of each leaf, where they are kept.
+    ///
+    /// # Errors
+    /// [`DecodeError`] never, of what was executed.
+    pub fn details(&self) -> Result<Vec<Detail>, DecodeError> {
+        items(&self.details).map(|detail| Detail::decode(&detail)).collect()
+    }
+}
+
+/// Bytes of a list's count, and of an item's length.
+const COUNT_BYTES: usize = 2;
+const LENGTH_BYTES: usize = 4;
+
+/// The items of a list that an [`OutcomeWriter`] wrote.
+fn items(list: &Bytes) -> impl Iterator<Item = Bytes> {
+    let mut at = COUNT_BYTES;
+    std::iter::from_fn(move || {
+        let start = at + LENGTH_BYTES;
+        let length = u32::from_be_bytes(list.get(at..start)?.try_into().ok()?) as usize;
+        at = start + length;
+        Some(list.slice(start..at))
+    })
+}
+
+/// Bytes of a buffer that what a machine puts out shares.
+pub(crate) const SHARED_BYTES: usize = 64 * 1024;
+
+/// Writes a list into a buffer that it shares with others.
+#[derive(Debug)]
+struct ListWriter {
+    buffer: BytesMut,
+    count: u16,
+}
+
+impl ListWriter {
+    fn new() -> Self {
+        Self { buffer: BytesMut::with_capacity(SHARED_BYTES), count: 0 }
+    }
+
+    fn begin(&mut self) {
+        self.buffer.clear();
+        self.count = 0;
+        self.buffer.put_u16(0);
+    }
+
+    fn push(&mut self, item: &[u8]) {
+        self.count += 1;
+        // An item is smaller than the body that it comes of.
+        self.buffer.put_u32(u32::try_from(item.len()).unwrap_or(u32::MAX));
+        self.buffer.put_slice(item);
+    }
+
+    fn end(&mut self) -> Bytes {
+        if let Some(count) = self.buffer.first_chunk_mut() {
+            *count = self.count.to_be_bytes();
+        }
+        self.buffer.split().freeze()
+    }
+}
+
+/// Writes the outcomes of one transaction after the other.
+#[derive(Debug)]
+pub(crate) struct OutcomeWriter {
+    leaves: ListWriter,
+    details: ListWriter,
+    keeps_details: bool,
+}
+
+impl OutcomeWriter {
+    pub(crate) fn new(keeps_details: bool) -> Self {
+        Self { leaves: ListWriter::new(), details: ListWriter::new(), keeps_details }
+    }
+
+    /// Begins a transaction, whatever became of the one before.
+    pub(crate) fn begin(&mut self) {
+        self.leaves.begin();
+        self.details.begin();
+    }
+
+    /// Takes in the next leaf and gives its hash.
+    pub(crate) fn leaf(&mut self, leaf: &OutcomeLeaf) -> Hash {
+        leaf.layout().read(|bytes| {
+            self.leaves.push(bytes);
+            leaf_hash(bytes)
+        })
+    }
+
+    /// Takes in the next leaf's detail and gives the hash that the leaf carries.
+    pub(crate) fn detail(&mut self, detail: &Detail) -> Hash {
+        detail.layout().read(|bytes| {
+            if self.keeps_details {
+                self.details.push(bytes);
+            }
+            sha256(bytes)
+        })
+    }
+
+    /// Ends the transaction.
+    pub(crate) fn end(&mut self) -> Outcome {
+        Outcome { leaves: self.leaves.end(), details: self.details.end() }
     }
 }
 
@@ -339,11 +503,5 @@ pub struct Executed {
     /// Leaf hash of the entry.
     pub entry_leaf_hash: Hash,
     /// What its outcome root opens to.
-    pub leaves: Vec<OutcomeLeaf>,
-    /// The same, encoded.
-    pub encoded_leaves: Vec<Bytes>,
-    /// The detail of each leaf.
-    pub details: Vec<Detail>,
-    /// Who signed.
-    pub sender: Option<AccountId>,
+    pub outcome: Outcome,
 }

@@ -5,6 +5,7 @@
 
 use std::{cell::RefCell, sync::Arc};
 
+use arrayvec::ArrayVec;
 use assent_proto::v1 as proto;
 use bytes::Bytes;
 use prost::Message;
@@ -264,6 +265,9 @@ pub struct Authorization {
     pub signature: [u8; 64],
 }
 
+/// The signatures of one transaction.
+pub type Authorizations = ArrayVec<Authorization, { limits::MAX_AUTHORIZATIONS }>;
+
 /// A transaction whose form is right. Its signatures may not have been checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
@@ -272,7 +276,7 @@ pub struct Transaction {
     /// The body as received.
     pub body: Bytes,
     /// As received.
-    pub authorizations: Vec<Authorization>,
+    pub authorizations: Authorizations,
     /// Who signs; `None` for a revocation by code.
     pub sender: Option<AccountId>,
     /// Random bytes.
@@ -324,12 +328,15 @@ impl Transaction {
             }
             (false, _) => Some(TransactionError::account("sender", &body.sender)?),
         };
-        let authorizations =
-            signed.authorizations.iter().map(decode_authorization).collect::<Result<Vec<_>, _>>()?;
         let expected = if by_code { 0 } else { limits::MAX_AUTHORIZATIONS };
-        if authorizations.len() != expected {
-            return Err(TransactionError::AuthorizationCount { expected, found: authorizations.len() });
+        if signed.authorizations.len() != expected {
+            return Err(TransactionError::AuthorizationCount {
+                expected,
+                found: signed.authorizations.len(),
+            });
         }
+        let authorizations =
+            signed.authorizations.iter().map(decode_authorization).collect::<Result<Authorizations, _>>()?;
         for authorization in &authorizations {
             let owner = authorization.key.account_id();
             if let Some(sender) = sender.filter(|sender| *sender != owner) {
@@ -348,16 +355,12 @@ impl Transaction {
     }
 
     /// What [`crate::signature::verify_all`] has to find valid; empty for a revocation by code.
-    #[must_use]
-    pub fn signature_check(&self) -> Vec<SignedHash> {
-        self.authorizations
-            .iter()
-            .map(|authorization| SignedHash {
-                key: authorization.key,
-                message: self.id.0,
-                signature: authorization.signature,
-            })
-            .collect()
+    pub fn signature_check(&self) -> impl ExactSizeIterator<Item = SignedHash> {
+        self.authorizations.iter().map(|authorization| SignedHash {
+            key: authorization.key,
+            message: self.id.0,
+            signature: authorization.signature,
+        })
     }
 
     /// Checks the signatures one by one.

@@ -38,17 +38,17 @@ fn a_revocation_holds_for_the_next_decision() {
     let mut ledger = with_accounts();
     let consent = ledger.one(PATIENT, grant(CLINIC)).unwrap().entry.transaction_id;
     let permitted = ledger.one(CLINIC, request(&[PATIENT], "ETREAT")).unwrap();
-    assert_eq!(permitted.leaves[0].kind, OutcomeKind::AccessPermitted);
-    assert_eq!(permitted.leaves[0].obligations[0].labels[0].code, "SUD");
-    assert_eq!(permitted.details[0].decider.as_ref().unwrap().consent, consent);
+    assert_eq!(permitted.outcome.leaves().unwrap()[0].kind, OutcomeKind::AccessPermitted);
+    assert_eq!(permitted.outcome.leaves().unwrap()[0].obligations[0].labels[0].code, "SUD");
+    assert_eq!(permitted.outcome.details().unwrap()[0].decider.as_ref().unwrap().consent, consent);
     // In one group: the revocation comes first in sequence order.
     let (revocation, again) = (
         ledger.transaction(PATIENT, revoke(consent)),
         ledger.transaction(CLINIC, request(&[PATIENT], "TREAT")),
     );
     let output = ledger.group(&[revocation, again], true).unwrap();
-    assert_eq!(output.executed[0].leaves[0].kind, OutcomeKind::ConsentRevoked);
-    assert_eq!(output.executed[1].leaves[0].kind, OutcomeKind::AccessDenied);
+    assert_eq!(output.executed[0].outcome.leaves().unwrap()[0].kind, OutcomeKind::ConsentRevoked);
+    assert_eq!(output.executed[1].outcome.leaves().unwrap()[0].kind, OutcomeKind::AccessDenied);
     let record = ledger.store.state[&StateKey::consent(consent)].clone();
     assert!(ConsentRecord::decode(&record.record).unwrap().revoked.is_some());
 }
@@ -60,11 +60,12 @@ fn denials_of_an_unknown_subject_of_no_consent_and_of_a_refusal_look_the_same() 
     let refused = ledger.one(INSURER, request(&[PATIENT], "HPAYMT")).unwrap();
     let absent = ledger.one(INSURER, request(&[CLINIC], "HPAYMT")).unwrap();
     let unknown = ledger.one(INSURER, request(&[77], "HPAYMT")).unwrap();
-    let reasons: Vec<_> =
-        [&refused, &absent, &unknown].map(|executed| executed.details[0].reason.unwrap()).into();
+    let reasons: Vec<_> = [&refused, &absent, &unknown]
+        .map(|executed| executed.outcome.details().unwrap()[0].reason.unwrap())
+        .into();
     assert_eq!(reasons, [Reason::NoneApplicable, Reason::NoConsent, Reason::UnknownSubject]);
     let sizes = [&refused, &absent, &unknown].map(|executed| {
-        let mut leaf = executed.leaves[0].clone();
+        let mut leaf = executed.outcome.leaves().unwrap()[0].clone();
         assert_eq!((leaf.kind, leaf.permit_until_ms), (OutcomeKind::AccessDenied, 0));
         (leaf.object, leaf.detail_hash) = ([0; 32], [0; 32]);
         leaf.encode()
@@ -77,10 +78,10 @@ fn a_cohort_gets_one_decision_for_each_subject() {
     let mut ledger = with_accounts();
     ledger.one(PATIENT, grant(CLINIC)).unwrap();
     let executed = ledger.one(CLINIC, request(&[9, PATIENT, 8], "TREAT")).unwrap();
-    let kinds: Vec<_> = executed.leaves.iter().map(|leaf| leaf.kind).collect();
+    let kinds: Vec<_> = executed.outcome.leaves().unwrap().iter().map(|leaf| leaf.kind).collect();
     assert_eq!(kinds, [OutcomeKind::AccessDenied, OutcomeKind::AccessPermitted, OutcomeKind::AccessDenied]);
-    assert_eq!(AccountId(executed.leaves[1].object), account(PATIENT));
-    assert!(distinct(executed.details.iter().map(|detail| detail.salt)));
+    assert_eq!(AccountId(executed.outcome.leaves().unwrap()[1].object), account(PATIENT));
+    assert!(distinct(executed.outcome.details().unwrap().iter().map(|detail| detail.salt)));
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn a_record_is_sequenced_and_judged_again_whatever_it_relies_on() {
     let denied = ledger.one(INSURER, request(&[PATIENT], "TREAT")).unwrap().entry.transaction_id;
     let judge = |ledger: &mut Ledger, n, cited, subject| {
         let executed = ledger.one(n, record(cited, subject)).unwrap();
-        (executed.leaves[0].kind, executed.details[0].reason.unwrap())
+        (executed.outcome.leaves().unwrap()[0].kind, executed.outcome.details().unwrap()[0].reason.unwrap())
     };
     let uncovered = OutcomeKind::AccessUncovered;
     assert_eq!(judge(&mut ledger, CLINIC, permitted, PATIENT).0, OutcomeKind::AccessCovered);
@@ -103,7 +104,7 @@ fn a_record_is_sequenced_and_judged_again_whatever_it_relies_on() {
     let beyond = |ledger: &mut Ledger, scope: proto::AccessScope| {
         let Act::RecordAccess(mut read) = record(permitted, PATIENT) else { panic!() };
         read.scope = Some(scope);
-        ledger.one(CLINIC, Act::RecordAccess(read)).unwrap().details[0].reason.unwrap()
+        ledger.one(CLINIC, Act::RecordAccess(read)).unwrap().outcome.details().unwrap()[0].reason.unwrap()
     };
     assert_eq!(beyond(&mut ledger, wider.clone()), Reason::BeyondRequest);
     wider = scope(3, "TREAT");
@@ -121,13 +122,16 @@ fn a_signed_revocation_is_sequenced_even_when_it_changes_nothing() {
     let mut ledger = with_accounts();
     let consent = ledger.one(PATIENT, grant(CLINIC)).unwrap().entry.transaction_id;
     let by_another = ledger.one(INSURER, revoke(consent)).unwrap();
-    assert_eq!(by_another.leaves[0].kind, OutcomeKind::RevocationWithoutEffect);
+    assert_eq!(by_another.outcome.leaves().unwrap()[0].kind, OutcomeKind::RevocationWithoutEffect);
     // Also by a party that has no account.
     let by_stranger = ledger.one(66, revoke(consent)).unwrap();
-    assert_eq!(by_stranger.leaves[0].kind, OutcomeKind::RevocationWithoutEffect);
-    assert_eq!(ledger.one(PATIENT, revoke(consent)).unwrap().leaves[0].kind, OutcomeKind::ConsentRevoked);
+    assert_eq!(by_stranger.outcome.leaves().unwrap()[0].kind, OutcomeKind::RevocationWithoutEffect);
+    assert_eq!(
+        ledger.one(PATIENT, revoke(consent)).unwrap().outcome.leaves().unwrap()[0].kind,
+        OutcomeKind::ConsentRevoked
+    );
     let twice = ledger.one(PATIENT, revoke(consent)).unwrap();
-    assert_eq!(twice.leaves[0].kind, OutcomeKind::RevocationWithoutEffect);
+    assert_eq!(twice.outcome.leaves().unwrap()[0].kind, OutcomeKind::RevocationWithoutEffect);
 }
 
 #[test]
@@ -147,9 +151,12 @@ fn whoever_shows_the_code_revokes_without_an_account_or_a_key() {
         })
     };
     assert_eq!(ledger.one(0, by_code([1; 32])).unwrap_err(), RefusalReason::UnknownRevocationCode);
-    assert_eq!(ledger.one(0, by_code(code)).unwrap().leaves[0].kind, OutcomeKind::ConsentRevoked);
+    assert_eq!(
+        ledger.one(0, by_code(code)).unwrap().outcome.leaves().unwrap()[0].kind,
+        OutcomeKind::ConsentRevoked
+    );
     let denied = ledger.one(CLINIC, request(&[PATIENT], "TREAT")).unwrap();
-    assert_eq!(denied.leaves[0].kind, OutcomeKind::AccessDenied);
+    assert_eq!(denied.outcome.leaves().unwrap()[0].kind, OutcomeKind::AccessDenied);
 }
 
 #[test]
@@ -283,5 +290,5 @@ fn a_transaction_counts_once_looked_up_together_or_alone() {
     let duplicate = Some(RefusalReason::Duplicate);
     assert_eq!(outcomes, [duplicate, duplicate, None, duplicate, None, duplicate, None, duplicate]);
     let output = ledger.machine.end_group(true).unwrap();
-    assert_eq!(output.executed[1].leaves[0].kind, OutcomeKind::AccessCovered);
+    assert_eq!(output.executed[1].outcome.leaves().unwrap()[0].kind, OutcomeKind::AccessCovered);
 }

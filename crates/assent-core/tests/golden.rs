@@ -288,7 +288,7 @@ fn ledger(run: &Run) -> Lines {
     let mut state = SparseTree::new(usize::MAX);
     for (g, (output, transactions)) in run.outputs.iter().zip(&run.transactions).enumerate() {
         for (t, transaction) in transactions.iter().enumerate() {
-            let (executed, receipt) = (&output.executed[t], &output.receipts[t]);
+            let (executed, receipt) = (&output.executed[t], output.receipts().nth(t).unwrap());
             let mut add =
                 |name: &str, bytes: &[u8]| lines.add(format!("group{g}.transaction{t}.{name}"), bytes);
             add("body", &transaction.body);
@@ -297,7 +297,14 @@ fn ledger(run: &Run) -> Lines {
                 add("signature", &authorization.signature);
             }
             add("authorizations_hash", &transaction.authorizations_hash());
-            for (i, (leaf, detail)) in executed.leaves.iter().zip(&executed.details).enumerate() {
+            for (i, (leaf, detail)) in executed
+                .outcome
+                .leaves()
+                .unwrap()
+                .iter()
+                .zip(&executed.outcome.details().unwrap())
+                .enumerate()
+            {
                 add(&format!("outcome_leaf{i}"), &leaf.encode());
                 add(&format!("detail{i}"), &detail.encode());
                 assert_eq!(detail.hash(), leaf.detail_hash);
@@ -306,7 +313,7 @@ fn ledger(run: &Run) -> Lines {
             add("entry_leaf_hash", &executed.entry.leaf_hash());
             add("receipt", &receipt.encode());
         }
-        let statement = GroupReceipts::new(chain, output.record.position, &output.receipts).statement;
+        let statement = GroupReceipts::new(chain, output.record.position, output.receipts()).statement;
         let mut add = |name: &str, bytes: &[u8]| lines.add(format!("group{g}.{name}"), bytes);
         add("statement", &statement.encode());
         add("statement_hash", &statement.signing_hash());
@@ -362,7 +369,7 @@ fn a_small_ledger_gives_the_pinned_bytes_from_body_to_anchor() {
         .outputs
         .iter()
         .flat_map(|output| &output.executed)
-        .flat_map(|executed| executed.leaves.iter().map(|leaf| leaf.kind))
+        .flat_map(|executed| executed.outcome.kinds())
         .collect();
     for kind in OutcomeKind::ALL {
         assert!(kinds.contains(&kind), "{} does not occur in the run", kind.name());

@@ -75,11 +75,18 @@ fn run(groups: &[(Vec<Step>, u32, bool)]) -> Ledger {
 fn bytes(output: &GroupOutput) -> Vec<Vec<u8>> {
     let mut all = vec![output.record.encode()];
     all.extend(output.executed.iter().map(|executed| executed.entry.encode()));
-    all.extend(output.executed.iter().flat_map(|executed| executed.leaves.iter().map(|leaf| leaf.encode())));
     all.extend(
-        output.executed.iter().flat_map(|executed| executed.details.iter().map(|detail| detail.encode())),
+        output
+            .executed
+            .iter()
+            .flat_map(|executed| executed.outcome.encoded_leaves().map(|leaf| leaf.to_vec())),
     );
-    all.extend(output.receipts.iter().map(|receipt| receipt.encode()));
+    all.extend(
+        output.executed.iter().flat_map(|executed| {
+            executed.outcome.details().unwrap().into_iter().map(|detail| detail.encode())
+        }),
+    );
+    all.extend(output.receipts().map(|receipt| receipt.encode()));
     if let Some(sealed) = &output.sealed {
         all.push(sealed.header.encode());
         all.push(sealed.cursor.encode());

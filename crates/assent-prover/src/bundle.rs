@@ -70,7 +70,7 @@ pub(crate) fn make(shared: &Shared, id: &TransactionId, open_details: bool) -> R
     Ok(Bundle {
         manifest: config.manifest.encode(),
         body: logged.body.to_vec(),
-        authorizations: logged.authorizations,
+        authorizations: logged.authorizations.to_vec(),
         entry: row.entry.encode(),
         outcome_leaves: row.leaves.iter().map(|leaf| leaf.encode()).collect(),
         details: if open_details {

@@ -82,8 +82,8 @@ pub(crate) fn committed(shared: &Shared, batch: &Replayed) -> Result<(), ProverE
         Duty::Validator { .. } => "executed again",
     };
     let number = batch.header.number;
-    for receipt in batch.outputs.iter().flat_map(|output| &output.receipts) {
-        let span = transaction_span(&receipt.entry.transaction_id);
+    for executed in batch.outputs.iter().flat_map(|output| &output.executed) {
+        let span = transaction_span(&executed.entry.transaction_id);
         if span.is_disabled() {
             break;
         }

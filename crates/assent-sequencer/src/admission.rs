@@ -261,16 +261,17 @@ fn verify_loop(
             !abandoned
         });
         let checks: Vec<_> =
-            batch.iter().map(|submission| submission.transaction.signature_check()).collect();
+            batch.iter().flat_map(|submission| submission.transaction.signature_check()).collect();
         turns.checking.fetch_add(1, Ordering::Relaxed);
-        let answers = verify_all(&checks.concat());
+        let answers = verify_all(&checks);
         turns.checked(answers.iter().any(Result::is_err));
         let mut answers = answers.into_iter();
         ticket.wait();
         let mut valid = Vec::with_capacity(batch.len());
-        for (mut submission, checks) in batch.into_iter().zip(checks) {
+        for mut submission in batch {
             // One answer for each signature of the transaction, in order.
-            let bad = answers.by_ref().take(checks.len()).filter_map(Result::err).last();
+            let signatures = submission.transaction.authorizations.len();
+            let bad = answers.by_ref().take(signatures).filter_map(Result::err).last();
             match bad {
                 Some(error) => {
                     metrics.judged(Judged::Invalid);

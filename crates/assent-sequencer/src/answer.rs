@@ -5,7 +5,6 @@ use std::sync::Arc;
 use assent_core::{
     ChainId, Hash,
     batch::{GroupReceipts, Receipt},
-    log::LoggedTransaction,
     machine::GroupOutput,
     manifest::GenesisManifest,
 };
@@ -22,24 +21,55 @@ pub(crate) struct Group {
     signature: Bytes,
     pub(crate) position: u64,
     pub(crate) batch_number: u64,
-    /// Encoded outcome leaves of each transaction.
-    outcomes: Vec<Vec<Bytes>>,
-    /// The transactions as received; empty for a group that was read back.
-    pub(crate) transactions: Vec<LoggedTransaction>,
+    content: Content,
+}
+
+/// Where a group's outcomes are.
+enum Content {
+    /// Just executed.
+    Executed(Arc<GroupOutput>),
+    /// Read back: the encoded leaves of each transaction.
+    Stored(Vec<Vec<Bytes>>),
 }
 
 impl Group {
     /// Of a group that has been executed.
-    pub(crate) fn new(output: &GroupOutput, receipts: GroupReceipts, signature: [u8; 64]) -> Self {
+    pub(crate) fn new(output: Arc<GroupOutput>, receipts: GroupReceipts, signature: [u8; 64]) -> Self {
+        let (position, batch_number) = (output.record.position, output.batch_number);
+        Self::with(receipts, signature, position, batch_number, Content::Executed(output))
+    }
+
+    fn with(
+        receipts: GroupReceipts,
+        signature: [u8; 64],
+        position: u64,
+        batch_number: u64,
+        content: Content,
+    ) -> Self {
         Self {
-            nodes: nodes(&receipts),
+            nodes: receipts.tree().layers().iter().map(|layer| layer.concat().into()).collect(),
             statement: receipts.statement.encode().into(),
             receipts,
             signature: signature.to_vec().into(),
-            position: output.record.position,
-            batch_number: output.receipts.first().map_or(0, |receipt| receipt.batch_number),
-            outcomes: output.executed.iter().map(|executed| executed.encoded_leaves.clone()).collect(),
-            transactions: output.record.transactions.clone(),
+            position,
+            batch_number,
+            content,
+        }
+    }
+
+    /// What execution gave, where it was not read back.
+    pub(crate) fn output(&self) -> Option<&GroupOutput> {
+        match &self.content {
+            Content::Executed(output) => Some(output),
+            Content::Stored(_) => None,
+        }
+    }
+
+    /// The encoded leaves of a transaction.
+    fn outcome(&self, index: usize) -> Option<Vec<Bytes>> {
+        match &self.content {
+            Content::Executed(output) => Some(output.executed.get(index)?.outcome.encoded_leaves().collect()),
+            Content::Stored(outcomes) => outcomes.get(index).cloned(),
         }
     }
 
@@ -64,24 +94,10 @@ impl Group {
             .collect();
         let first = entries.first()?;
         let receipts = GroupReceipts::new(chain_id, first.position, &receipts);
-        Some(Self {
-            nodes: nodes(&receipts),
-            statement: receipts.statement.encode().into(),
-            receipts,
-            signature: signature.to_vec().into(),
-            position: first.position,
-            batch_number: first.batch_number,
-            outcomes: entries
-                .iter()
-                .map(|row| row.leaves.iter().map(|leaf| leaf.encode().into()).collect())
-                .collect(),
-            transactions: Vec::new(),
-        })
+        let leaves = |row: &StoredEntry| row.leaves.iter().map(|leaf| leaf.encode().into()).collect();
+        let outcomes = entries.iter().map(leaves).collect();
+        Some(Self::with(receipts, signature, first.position, first.batch_number, Content::Stored(outcomes)))
     }
-}
-
-fn nodes(receipts: &GroupReceipts) -> Vec<Bytes> {
-    receipts.tree().layers().iter().map(|layer| layer.concat().into()).collect()
 }
 
 /// One transaction of a committed group.
@@ -111,7 +127,7 @@ impl Answer {
                 path: places.map(hash).collect(),
                 signature: group.signature.clone(),
             }),
-            outcome_leaves: group.outcomes.get(self.index)?.clone(),
+            outcome_leaves: group.outcome(self.index)?.into_iter().map(part).collect(),
             already_sequenced: self.already_sequenced,
         })
     }
@@ -147,16 +163,7 @@ mod tests {
             let receipts = GroupReceipts::new(chain_id, 6, &receipts);
             let signature = key.sign(&receipts.statement.signing_hash());
             let outcomes = vec![Vec::new(); usize::try_from(count).unwrap()];
-            let group = Arc::new(Group {
-                nodes: nodes(&receipts),
-                statement: receipts.statement.encode().into(),
-                signature: signature.to_vec().into(),
-                position: 6,
-                batch_number: 4,
-                outcomes,
-                transactions: Vec::new(),
-                receipts,
-            });
+            let group = Arc::new(Group::with(receipts, signature, 6, 4, Content::Stored(outcomes)));
             for (index, already_sequenced) in
                 (0..usize::try_from(count).unwrap()).zip([false, true].repeat(256))
             {

@@ -72,7 +72,7 @@ impl Committer {
     pub(crate) fn run(
         self,
         executed: &Receiver<Executed>,
-        to_store: &Sender<GroupOutput>,
+        to_store: &Sender<Arc<GroupOutput>>,
         places: &SyncSender<()>,
     ) -> Result<(), Halt> {
         while let Ok(Executed { output, cursor, waiting }) = executed.recv() {
@@ -80,7 +80,7 @@ impl Committer {
                 answer(waiting, None);
                 continue;
             };
-            let group = self.commit(&output, &cursor)?;
+            let (output, group) = self.commit(output, &cursor)?;
             answer(waiting, Some(&group));
             let has_place = output.sealed.is_none() || places.send(()).is_ok();
             if !has_place || to_store.send(output).is_err() {
@@ -92,10 +92,10 @@ impl Committer {
     }
 
     /// Commits one group and publishes it. In this order: a crash between the two loses nothing that anyone was told.
-    fn commit(&self, output: &GroupOutput, cursor: &Cursor) -> Result<Arc<Group>, Halt> {
+    fn commit(&self, output: GroupOutput, cursor: &Cursor) -> Result<(Arc<GroupOutput>, Arc<Group>), Halt> {
         let stages = &self.0;
         let position = output.record.position;
-        let receipts = GroupReceipts::new(stages.chain_id, position, &output.receipts);
+        let receipts = GroupReceipts::new(stages.chain_id, position, output.receipts());
         let signature = stages.key.sign(&receipts.statement.signing_hash());
         let begun = Instant::now();
         let committed = stages.store.commit(stages.epoch, position, &output.record_bytes, &signature);
@@ -105,27 +105,35 @@ impl Committer {
             Commit::Fenced { epoch, position } => return Err(Halt::Fenced { epoch, position }),
             Commit::Unknown(error) => return Err(Halt::CommitUnknown(error)),
         }
-        count(&stages.metrics, output);
+        count(&stages.metrics, &output);
         Ok(self.publish(output, receipts, signature, cursor))
     }
 
     /// Makes a durable group visible.
     fn publish(
         &self,
-        output: &GroupOutput,
+        mut output: GroupOutput,
         receipts: GroupReceipts,
         signature: [u8; 64],
         cursor: &Cursor,
-    ) -> Arc<Group> {
-        let group = Arc::new(Group::new(output, receipts, signature));
-        self.0.view.publish(output, &group, cursor);
-        group
+    ) -> (Arc<GroupOutput>, Arc<Group>) {
+        // It is in the log.
+        output.record_bytes = Vec::new();
+        let output = Arc::new(output);
+        let group = Arc::new(Group::new(output.clone(), receipts, signature));
+        self.0.view.publish(&output, &group, cursor);
+        (output, group)
     }
 
     /// Publishes a group whose log record was found on disk.
-    pub(crate) fn recover(&self, output: &GroupOutput, signature: [u8; 64], cursor: &Cursor) {
-        let receipts = GroupReceipts::new(self.0.chain_id, output.record.position, &output.receipts);
-        self.publish(output, receipts, signature, cursor);
+    pub(crate) fn recover(
+        &self,
+        output: GroupOutput,
+        signature: [u8; 64],
+        cursor: &Cursor,
+    ) -> Arc<GroupOutput> {
+        let receipts = GroupReceipts::new(self.0.chain_id, output.record.position, output.receipts());
+        self.publish(output, receipts, signature, cursor).0
     }
 }
 
@@ -149,8 +157,8 @@ fn answer(waiting: Vec<(oneshot::Sender<Reply>, Pending)>, group: Option<&Arc<Gr
 fn count(metrics: &Metrics, output: &GroupOutput) {
     for executed in &output.executed {
         let mut act = "request_access";
-        for leaf in &executed.leaves {
-            match leaf.kind {
+        for kind in executed.outcome.kinds() {
+            match kind {
                 OutcomeKind::AccountOpened => act = "open_account",
                 OutcomeKind::ConsentGranted => act = "grant_consent",
                 OutcomeKind::ConsentRevoked | OutcomeKind::RevocationWithoutEffect => {

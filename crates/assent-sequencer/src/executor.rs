@@ -104,8 +104,10 @@ impl Executor {
         let store = Arc::new(LedgerStore::open(&config.path, Role::Sequencer, &manifest.chain_id())?);
         let cursor = store.cursor(&manifest)?;
         let epoch = store.begin_epoch()?;
-        let mut machine =
-            Machine::new(manifest.clone(), cursor.clone())?.with_cache(config.cache_bytes).without_appends();
+        let mut machine = Machine::new(manifest.clone(), cursor.clone())?
+            .with_cache(config.cache_bytes)
+            .without_appends()
+            .without_details();
         let view = Arc::new(View::new(
             manifest,
             store.clone(),
@@ -141,8 +143,8 @@ impl Executor {
             if let Some(sealed) = &output.sealed {
                 state.push(sealed.clone());
             }
-            committer.recover(&output, signature, machine.cursor());
-            storer.take(output)?;
+            let output = committer.recover(output, signature, machine.cursor());
+            storer.take(&output)?;
         }
         let now = machine.cursor();
         tracing::info!(

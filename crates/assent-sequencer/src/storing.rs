@@ -1,7 +1,10 @@
 //! Storing what is committed. Each group's entries are written as it comes, so that less is left to do at once when its batch is
 //! sealed.
 
-use std::{sync::mpsc::Receiver, time::Instant};
+use std::{
+    sync::{Arc, mpsc::Receiver},
+    time::Instant,
+};
 
 use assent_core::machine::GroupOutput;
 use assent_metrics::{Stage, transaction_span};
@@ -25,12 +28,12 @@ impl Storer {
     /// Stores what comes until nothing does any more. Each sealed batch gives back one of `places`.
     pub(crate) fn run(
         mut self,
-        committed: &Receiver<GroupOutput>,
+        committed: &Receiver<Arc<GroupOutput>>,
         places: &Receiver<()>,
     ) -> Result<(), Halt> {
         while let Ok(group) = committed.recv() {
             let seals = group.sealed.is_some();
-            self.take(group)?;
+            self.take(&group)?;
             if seals {
                 let _ = places.recv();
             }
@@ -39,13 +42,13 @@ impl Storer {
     }
 
     /// Takes in the next group, and stores the batch where it was sealed.
-    pub(crate) fn take(&mut self, group: GroupOutput) -> Result<(), StoreError> {
+    pub(crate) fn take(&mut self, group: &GroupOutput) -> Result<(), StoreError> {
         let stages = &self.stages;
-        stages.store.store_group(&group)?;
-        let Some(sealed) = group.sealed else { return Ok(()) };
+        stages.store.store_group(group)?;
+        let Some(sealed) = &group.sealed else { return Ok(()) };
         let begun = Instant::now();
         stages.store.store_sealed(&SealedWrite {
-            sealed: &sealed,
+            sealed,
             signature: stages.key.sign(&sealed.header.hash()),
             first_position: self.first_position,
             groups: &[],

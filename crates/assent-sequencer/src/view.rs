@@ -27,8 +27,25 @@ use crate::{
 /// A batch that is not stored yet: its groups are on disk, as log records.
 #[derive(Default)]
 struct Batch {
-    transactions: Map<TransactionId, (Arc<Group>, usize)>,
-    state: Map<StateKey, StateValue>,
+    /// The sequence of each transaction.
+    transactions: Map<TransactionId, u64>,
+    /// In order, each with the sequence of its first entry.
+    groups: Vec<(u64, Arc<Group>)>,
+}
+
+impl Batch {
+    /// A transaction's group, and its place in it.
+    fn find(&self, id: &TransactionId) -> Option<(Arc<Group>, usize)> {
+        let sequence = *self.transactions.get(id)?;
+        let after = self.groups.partition_point(|(first, _)| *first <= sequence);
+        let (first, group) = self.groups.get(after.checked_sub(1)?)?;
+        Some((group.clone(), usize::try_from(sequence - first).ok()?))
+    }
+
+    /// A state record as the newest group that wrote it left it.
+    fn value(&self, key: &StateKey) -> Option<StateValue> {
+        self.groups.iter().rev().find_map(|(_, group)| group.output()?.state.get(key).cloned())
+    }
 }
 
 /// The batches that are not stored yet, the open one last, and where the ledger stands: sealed means stored here.
@@ -117,10 +134,10 @@ impl View {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let stored = open.cursor.next_batch;
         if let Some(batch) = open.batches.back_mut() {
-            for (index, executed) in output.executed.iter().enumerate() {
-                batch.transactions.insert(executed.entry.transaction_id, (group.clone(), index));
-            }
-            batch.state.extend(output.state.iter().cloned());
+            let ids = output.executed.iter().map(|executed| &executed.entry);
+            batch.transactions.extend(ids.map(|entry| (entry.transaction_id, entry.sequence)));
+            let first = cursor.next_sequence - output.executed.len() as u64;
+            batch.groups.push((first, group.clone()));
         }
         let entries = open.entries();
         if output.sealed.is_some() {
@@ -181,7 +198,7 @@ impl View {
 
     /// The answer to a transaction that was sequenced.
     pub(crate) fn find(&self, id: &TransactionId) -> Result<Option<Answer>, StoreError> {
-        let open = self.open().find(|batch| batch.transactions.get(id).cloned());
+        let open = self.open().find(|batch| batch.find(id));
         if let Some((group, index)) = open {
             return Ok(Some(Answer { group, index, already_sequenced: true }));
         }
@@ -200,8 +217,8 @@ impl View {
 
     /// The transaction as it was received.
     pub(crate) fn logged(&self, answer: &Answer) -> Result<Option<LoggedTransaction>, StoreError> {
-        if let Some(logged) = answer.group.transactions.get(answer.index) {
-            return Ok(Some(logged.clone()));
+        if let Some(output) = answer.group.output() {
+            return Ok(output.record.transactions.get(answer.index).cloned());
         }
         let record = self.store.record(answer.group.position)?;
         Ok(record.transactions.into_iter().nth(answer.index))
@@ -209,7 +226,7 @@ impl View {
 
     /// A state record as of the newest durable position.
     pub(crate) fn value(&self, key: StateKey) -> Result<Option<StateValue>, StateError> {
-        match self.open().find(|batch| batch.state.get(&key).cloned()) {
+        match self.open().find(|batch| batch.value(&key)) {
             Some(value) => Ok(Some(value)),
             None => self.store.value(key),
         }

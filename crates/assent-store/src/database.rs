@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::aside::{Niceness, give_way};
 
 /// The schema that this program writes.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 
 /// Blocks that all families keep in memory together.
 const BLOCK_CACHE_BYTES: usize = 256 * 1024 * 1024;
@@ -419,8 +419,7 @@ impl Database {
     }
 
     pub(crate) fn must(&self, family: Family, key: &[u8]) -> Result<Vec<u8>, StoreError> {
-        self.get(family, key)?
-            .ok_or_else(|| StoreError::Missing { family: family.name(), key: shown(family, key) })
+        self.get(family, key)?.ok_or_else(|| Self::missing(family, key))
     }
 
     pub(crate) fn put(&self, writes: &mut Writes, family: Family, key: &[u8], value: &[u8]) {
@@ -471,6 +470,18 @@ impl Database {
         let handle = self.family(family)?;
         let row = self.db.iterator_cf(handle, IteratorMode::End).next().transpose()?;
         Ok(row)
+    }
+
+    /// The last row whose key is not after this one.
+    pub(crate) fn last_up_to(&self, family: Family, key: &[u8]) -> Result<Option<Row>, StoreError> {
+        let handle = self.family(family)?;
+        let row =
+            self.db.iterator_cf(handle, IteratorMode::From(key, Direction::Reverse)).next().transpose()?;
+        Ok(row)
+    }
+
+    pub(crate) fn missing(family: Family, key: &[u8]) -> StoreError {
+        StoreError::Missing { family: family.name(), key: shown(family, key) }
     }
 
     pub(crate) fn corrupt(family: Family, key: &[u8], source: DecodeError) -> StoreError {

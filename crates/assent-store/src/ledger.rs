@@ -15,11 +15,12 @@ use assent_merkle::{
     tiles::{TileId, TileReader},
 };
 use assent_proto::v1::SealedBatch as SealedBatchMessage;
+use bytes::Bytes;
 
 use crate::{
     database::{Database, Durability, Family, Role, Row, StoreError, Writes},
     party_logs,
-    rows::{StoredBatch, StoredEntry},
+    rows::{EntryRow, StoredBatch, StoredEntry},
 };
 
 /// What became of a commit.
@@ -133,7 +134,7 @@ impl LedgerStore {
         let of_groups = match last {
             Some((key, row)) => {
                 let corrupt = |source| Database::corrupt(Family::Entries, &key, source);
-                StoredEntry::decode(&row).map_err(corrupt)?.position + 1
+                EntryRow::open(&row).map_err(corrupt)?.position() + 1
             }
             None => 0,
         };
@@ -266,12 +267,12 @@ impl LedgerStore {
     /// [`StoreError`].
     pub fn store_group(&self, group: &GroupOutput) -> Result<(), StoreError> {
         let mut writes = Writes::default();
-        self.put_entries(&mut writes, group, false);
+        self.put_entries(&mut writes, group);
         self.database.write(writes)
     }
 
-    fn put_entries(&self, writes: &mut Writes, group: &GroupOutput, with_details: bool) {
-        for (sequence, row) in StoredEntry::of_group(group, with_details) {
+    fn put_entries(&self, writes: &mut Writes, group: &GroupOutput) {
+        for (sequence, row) in EntryRow::of_group(group) {
             self.database.put(writes, Family::Entries, &sequence.to_be_bytes(), &row);
         }
     }
@@ -296,7 +297,7 @@ impl LedgerStore {
             db.put(&mut writes, Family::Transactions, &id.0, &seen.at.sequence.to_be_bytes());
         }
         for group in write.groups {
-            self.put_entries(&mut writes, group, true);
+            self.put_entries(&mut writes, group);
             let key = group.record.position.to_be_bytes();
             db.put(&mut writes, Family::Log, &key, &group.record_bytes);
         }
@@ -349,13 +350,18 @@ impl LedgerStore {
         let Some(batch) = self.batch(number)? else { return Ok(None) };
         let header = BatchHeader::decode(&batch.header)
             .map_err(|source| Database::corrupt(Family::Batches, &number.to_be_bytes(), source))?;
-        let mut entries = Vec::with_capacity(header.entry_count as usize);
-        let rows = self.database.rows_from(Family::Entries, &header.first_sequence.to_be_bytes())?;
-        for row in rows.take(header.entry_count as usize) {
+        let count = header.entry_count as usize;
+        let mut entries = Vec::with_capacity(count);
+        let mut rows = self.database.rows_from(Family::Entries, &header.first_sequence.to_be_bytes())?;
+        // A batch begins and ends with a row.
+        while entries.len() < count
+            && let Some(row) = rows.next()
+        {
             let (key, row) = row?;
-            let entry = StoredEntry::encoded_entry(&row)
-                .map_err(|source| Database::corrupt(Family::Entries, &key, source))?;
-            entries.push(entry.into());
+            let corrupt = |source| Database::corrupt(Family::Entries, &key, source);
+            for entry in EntryRow::open(&row).map_err(corrupt)?.encoded_entries() {
+                entries.push(Bytes::copy_from_slice(entry.map_err(corrupt)?));
+            }
         }
         Ok(Some(SealedBatchMessage {
             header: batch.header,
@@ -408,12 +414,10 @@ impl LedgerStore {
     /// [`StoreError::Corrupt`].
     pub fn entry(&self, sequence: u64) -> Result<Option<StoredEntry>, StoreError> {
         let key = sequence.to_be_bytes();
-        self.database
-            .get(Family::Entries, &key)?
-            .map(|row| {
-                StoredEntry::decode(&row).map_err(|source| Database::corrupt(Family::Entries, &key, source))
-            })
-            .transpose()
+        let Some((first, row)) = self.database.last_up_to(Family::Entries, &key)? else { return Ok(None) };
+        let place = sequence - position_of(&first)?;
+        let entry = EntryRow::open(&row).and_then(|row| row.nth(place));
+        entry.map_err(|source| Database::corrupt(Family::Entries, &first, source))
     }
 
     /// Consecutive entries from a sequence on, while `take` says so.
@@ -426,14 +430,22 @@ impl LedgerStore {
         mut take: impl FnMut(&StoredEntry) -> bool,
     ) -> Result<Vec<StoredEntry>, StoreError> {
         let mut found = Vec::new();
-        for row in self.database.rows_from(Family::Entries, &first.to_be_bytes())? {
+        let Some((begin, _)) = self.database.last_up_to(Family::Entries, &first.to_be_bytes())? else {
+            return Ok(found);
+        };
+        for row in self.database.rows_from(Family::Entries, &begin)? {
             let (key, value) = row?;
-            let entry = StoredEntry::decode(&value)
-                .map_err(|source| Database::corrupt(Family::Entries, &key, source))?;
-            if !take(&entry) {
-                break;
+            let corrupt = |source| Database::corrupt(Family::Entries, &key, source);
+            for entry in EntryRow::open(&value).map_err(corrupt)?.entries() {
+                let entry = entry.map_err(corrupt)?;
+                if entry.entry.sequence < first {
+                    continue;
+                }
+                if !take(&entry) {
+                    return Ok(found);
+                }
+                found.push(entry);
             }
-            found.push(entry);
         }
         Ok(found)
     }
@@ -535,11 +547,9 @@ impl StateRead for LedgerStore {
         let storage = |error| StateError::Storage(Box::new(error));
         let Some(sequence) = self.sequence_of(id).map_err(storage)? else { return Ok(None) };
         // Rare: of an old request that is cited, or of a transaction that comes again.
-        let key = sequence.to_be_bytes();
-        let row = self.database.must(Family::Entries, &key).map_err(storage)?;
-        let row = StoredEntry::decode(&row)
-            .map_err(|source| storage(Database::corrupt(Family::Entries, &key, source)))?;
-        Ok(Some(Arc::new(row.seen())))
+        let missing = || Database::missing(Family::Entries, &sequence.to_be_bytes());
+        let entry = self.entry(sequence).and_then(|entry| entry.ok_or_else(missing)).map_err(storage)?;
+        Ok(Some(Arc::new(entry.seen())))
     }
 
     fn known(&self, ids: &[TransactionId]) -> Result<Vec<bool>, StateError> {

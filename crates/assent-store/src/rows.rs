@@ -32,24 +32,6 @@ pub struct StoredEntry {
 }
 
 impl StoredEntry {
-    /// The rows of a group with their sequences, encoded.
-    pub(crate) fn of_group(output: &GroupOutput, with_details: bool) -> impl Iterator<Item = (u64, Vec<u8>)> {
-        let rows = output.executed.iter().zip(&output.receipts).zip(0u32..);
-        rows.map(move |((executed, receipt), index)| {
-            let details = if with_details { executed.details.as_slice() } else { &[] };
-            let row = Encoder::new(Layout::StoredRow)
-                .u64(output.record.position)
-                .u32(index)
-                .u64(receipt.batch_number)
-                .u64(receipt.epoch)
-                .fixed(&executed.entry.encode())
-                .list(&executed.encoded_leaves, |e, leaf| e.long(leaf))
-                .list(details, |e, detail| e.long(&detail.encode()))
-                .finish();
-            (executed.entry.sequence, row)
-        })
-    }
-
     /// What execution remembers of it. Who signed what is no request is not: nothing asks for it.
     pub(crate) fn seen(&self) -> SeenTransaction {
         let decided = |leaf: &&OutcomeLeaf| {
@@ -68,32 +50,100 @@ impl StoredEntry {
             scope: question.map(|question| question.scope.clone()),
         }
     }
+}
 
-    /// The entry alone, encoded: what a batch is made of.
-    pub(crate) fn encoded_entry(row: &[u8]) -> Result<Vec<u8>, DecodeError> {
-        let mut d = Decoder::new(Layout::StoredRow, row)?;
-        // Position, index, batch number and epoch.
-        d.fixed("place", 8 + 4 + 8 + 8)?;
-        Ok(d.fixed("entry", ENTRY_BYTES)?.to_vec())
+/// Entries of one row: about what RocksDB reads of a file at once, so that looking one up costs no more than if it had a row of
+/// its own, and a group is written in a sixteenth of the rows.
+const ENTRIES_A_ROW: usize = 16;
+
+/// Consecutive entries of one group, as they are stored: the place of the first, how many there are, and each one's entry, leaves
+/// and details.
+pub(crate) struct EntryRow<'a> {
+    position: u64,
+    batch_number: u64,
+    epoch: u64,
+    first_index: u32,
+    count: u32,
+    entries: Decoder<'a>,
+}
+
+impl<'a> EntryRow<'a> {
+    /// Those of a group, encoded, under the sequences of their first entries.
+    pub(crate) fn of_group(output: &GroupOutput) -> impl Iterator<Item = (u64, Vec<u8>)> {
+        output.executed.chunks(ENTRIES_A_ROW).zip((0u32..).step_by(ENTRIES_A_ROW)).map(|(chunk, index)| {
+            let place = Encoder::new(Layout::StoredRow)
+                .u64(output.record.position)
+                .u64(output.batch_number)
+                .u64(output.record.epoch)
+                .u32(index);
+            let row = place.list(chunk, |e, executed| {
+                let outcome = &executed.outcome;
+                executed.entry.write(e).fixed(outcome.leaf_list()).fixed(outcome.detail_list())
+            });
+            (chunk.first().map_or(0, |executed| executed.entry.sequence), row.finish())
+        })
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+    /// Reads the place.
+    pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut d = Decoder::new(Layout::StoredRow, bytes)?;
-        let row = Self {
+        Ok(Self {
             position: d.u64("position")?,
-            index: d.u32("index")?,
             batch_number: d.u64("batch number")?,
             epoch: d.u64("epoch")?,
-            entry: Entry::decode(d.fixed("entry", ENTRY_BYTES)?)?,
-            leaves: d.list("leaves", limits::MAX_SUBJECTS, |d| {
-                OutcomeLeaf::decode(d.long("leaf", MAX_ITEM_BYTES)?)
-            })?,
-            details: d.list("details", limits::MAX_SUBJECTS, |d| {
-                Detail::decode(d.long("detail", MAX_ITEM_BYTES)?)
-            })?,
-        };
-        d.finish()?;
-        Ok(row)
+            first_index: d.u32("index")?,
+            count: d.u16("count")?.into(),
+            entries: d,
+        })
+    }
+
+    /// Position of the group's log record.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Each entry alone, encoded: what a batch is made of.
+    pub(crate) fn encoded_entries(mut self) -> impl Iterator<Item = Result<&'a [u8], DecodeError>> {
+        (0..self.count).map(move |_| self.skip())
+    }
+
+    /// Each entry.
+    pub(crate) fn entries(self) -> impl Iterator<Item = Result<StoredEntry, DecodeError>> {
+        let Self { position, batch_number, epoch, first_index, count, entries: mut d } = self;
+        (first_index..first_index.saturating_add(count)).map(move |index| {
+            Ok(StoredEntry {
+                position,
+                index,
+                batch_number,
+                epoch,
+                entry: Entry::decode(d.fixed("entry", ENTRY_BYTES)?)?,
+                leaves: d.list("leaves", limits::MAX_SUBJECTS, |d| {
+                    OutcomeLeaf::decode(d.long("leaf", MAX_ITEM_BYTES)?)
+                })?,
+                details: d.list("details", limits::MAX_SUBJECTS, |d| {
+                    Detail::decode(d.long("detail", MAX_ITEM_BYTES)?)
+                })?,
+            })
+        })
+    }
+
+    /// The entry that so many others come before, or `None` past the end.
+    pub(crate) fn nth(mut self, place: u64) -> Result<Option<StoredEntry>, DecodeError> {
+        for _ in 0..place.min(self.count.into()) {
+            self.skip()?;
+            self.first_index += 1;
+            self.count -= 1;
+        }
+        self.entries().next().transpose()
+    }
+
+    /// Passes over an entry.
+    fn skip(&mut self) -> Result<&'a [u8], DecodeError> {
+        let entry = self.entries.fixed("entry", ENTRY_BYTES)?;
+        for what in ["leaf", "detail"] {
+            self.entries.list(what, limits::MAX_SUBJECTS, |d| d.long(what, MAX_ITEM_BYTES).map(drop))?;
+        }
+        Ok(entry)
     }
 }
 

@@ -83,7 +83,7 @@ impl Bundle {
         let bundle = Self {
             manifest: d.long("manifest", limits::MAX_MANIFEST_BYTES)?.to_vec(),
             body: d.long("body", limits::MAX_BODY_BYTES)?.to_vec(),
-            authorizations: decode_authorizations(&mut d)?,
+            authorizations: decode_authorizations(&mut d)?.to_vec(),
             entry: d.fixed("entry", ENTRY_BYTES)?.to_vec(),
             outcome_leaves: d.list("outcome leaves", limits::MAX_SUBJECTS, |d| {
                 d.long("outcome leaf", MAX_LEAF_BYTES).map(<[u8]>::to_vec)

@@ -357,11 +357,7 @@ pub(crate) fn check_ledger(manifest: &[u8], pins: &Pins) -> Result<Ledger, Check
 }
 
 fn check_transaction(bundle: &Bundle, facts: &mut Facts) -> Result<(), CheckError> {
-    let signed = assent_core::log::LoggedTransaction {
-        body: bundle.body.clone().into(),
-        authorizations: bundle.authorizations.clone(),
-    }
-    .to_proto();
+    let signed = assent_core::log::signed_transaction(bundle.body.clone().into(), &bundle.authorizations);
     let transaction = decode_transaction(&facts.ledger.chain_id, &signed)?;
     let entry = Entry::decode(&bundle.entry).map_err(CheckError::Entry)?;
     if entry.transaction_id != transaction.id {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assent_core::{
-    AccountId, Hash, TransactionId,
+    AccountId, ChainId, Hash, TransactionId,
     codec::sha256,
     records::{ConsentRecord, Record, StateKey},
     transaction::{Act, Transaction},
@@ -15,13 +15,18 @@ use assent_verify::state::{consent::At, history::Whose};
 
 mod fixture;
 
-use fixture::ledger::{CLINIC, History, PATIENT, START_MS, account};
+use fixture::ledger::{CLINIC, History, Item, PATIENT, START_MS, account};
 
 /// Two subjects with consents, accesses to the data of three, one request about two of them.
 fn ledger() -> History {
     let mut batches = fixture::ledger::WITH_DECISIONS.to_vec();
     batches.push(&[17, 9, 9, 8]);
     History::of(0, &batches)
+}
+
+/// Who signed.
+fn sender(chain: &ChainId, item: &Item) -> Option<AccountId> {
+    Transaction::decode(chain, &item.logged.to_proto()).unwrap().sender
 }
 
 /// Everything that is of one party alone: ids, hashes that can be told from ids, salts, and what is hashed. By name.
@@ -59,15 +64,15 @@ fn secrets(ledger: &History, party: AccountId) -> BTreeMap<String, Vec<u8>> {
             found.insert(format!("log leaf hash {index} of {key:?}"), leaf_hash(&append.leaf).to_vec());
         }
     }
-    let items = ledger.batches.iter().flat_map(|batch| &batch.items);
-    for item in items {
+    let chain = ledger.manifest.chain_id();
+    for item in ledger.batches.iter().flat_map(|batch| &batch.items) {
         let executed = &item.executed;
         let id = executed.entry.transaction_id;
         let parties: BTreeSet<Hash> = executed
             .leaves
             .iter()
             .map(|leaf| leaf.object)
-            .chain(executed.sender.map(|sender| sender.0))
+            .chain(sender(&chain, item).map(|sender| sender.0))
             .collect();
         for (leaf, detail) in executed.leaves.iter().zip(&executed.details) {
             if leaf.object == party.0 {
@@ -118,7 +123,7 @@ fn a_file_about_state_discloses_nothing_about_another_subject() {
         let file = ledger.decision_file(id, subject);
         let item = ledger.item(&id);
         shared += usize::from(item.executed.leaves.len() > 1);
-        let recipient = item.executed.sender.unwrap();
+        let recipient = sender(&ledger.manifest.chain_id(), item).unwrap();
         let bytes = file.encode();
         let about = [subject, recipient];
         // What the recipient itself wrote into its record: the id of a request, were it one about another subject.
