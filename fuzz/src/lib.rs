@@ -52,7 +52,7 @@ pub fn body(data: &[u8]) {
         }
     }
     // Log records hold bodies.
-    if let Ok(record) = LogRecord::decode(data) {
+    if let Ok(record) = LogRecord::decode(&data.to_vec().into()) {
         assert_eq!(record.encode(), data);
     }
 }

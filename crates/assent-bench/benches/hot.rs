@@ -242,7 +242,7 @@ fn log_record(decode: bool) -> Case {
     let (_, output) = group();
     let (record, size) = (output.record, output.record_bytes.len());
     let transactions = record.transactions.len();
-    let bytes = record.encode();
+    let bytes = bytes::Bytes::from(record.encode());
     assert_eq!(bytes.len(), size);
     Box::new(move |count| {
         for _ in 0..count.div_ceil(transactions) {

@@ -7,10 +7,11 @@ use assent_core::{
     batch::{GroupStatement, Receipt, Refusal},
     codec::DecodeError,
     manifest::GenesisManifest,
-    outcome::{OutcomeLeaf, outcome_root},
+    outcome::OutcomeLeaf,
     receipt::SignedReceipt,
     signature::{PublicKey, SignatureError},
 };
+use assent_merkle::{leaf_hash, root_of_leaf_hashes};
 use assent_proto::v1 as proto;
 use bytes::Bytes;
 use thiserror::Error;
@@ -99,7 +100,9 @@ impl ReceiptChecker {
             .iter()
             .map(|leaf| OutcomeLeaf::decode(leaf))
             .collect::<Result<Vec<_>, _>>()?;
-        if outcome_root(&leaves) != receipt.entry.outcome_root {
+        // What was read is what its encoding gives, so the bytes are hashed as they came.
+        let hashes: Vec<Hash> = message.outcome_leaves.iter().map(|leaf| leaf_hash(leaf)).collect();
+        if root_of_leaf_hashes(&hashes) != receipt.entry.outcome_root {
             return Err(ReceiptError::Outcome);
         }
         let already_sequenced = message.already_sequenced;

@@ -67,11 +67,11 @@ impl LogRecord {
             .finish()
     }
 
-    /// Reads layout 0x2a.
+    /// Reads layout 0x2a. The bodies are slices of it.
     ///
     /// # Errors
     /// [`DecodeError`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+    pub fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
         let mut d = Decoder::new(Layout::LogRecord, bytes)?;
         let (position, epoch, time_ms) = (d.u64("position")?, d.u64("epoch")?, d.u64("time")?);
         let flags = d.u8("flags")?;
@@ -91,7 +91,7 @@ impl LogRecord {
                 median_time_s: d.u32("base median time")?,
             },
             transactions: d.list("transactions", limits::MAX_GROUP_TRANSACTIONS, |d| {
-                let body = Bytes::copy_from_slice(d.long("body", limits::MAX_BODY_BYTES)?);
+                let body = bytes.slice_ref(d.long("body", limits::MAX_BODY_BYTES)?);
                 let authorizations = decode_authorizations(d)?;
                 Ok(LoggedTransaction { body, authorizations })
             })?,

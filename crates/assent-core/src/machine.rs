@@ -584,7 +584,7 @@ impl Machine {
             .iter()
             .enumerate()
             .map(|(index, logged)| {
-                Transaction::decode(&self.chain_id, &logged.to_proto())
+                Transaction::decode_logged(&self.chain_id, logged)
                     .map_err(|source| Fault::Malformed { index, source })
             })
             .collect()

@@ -15,6 +15,7 @@ use crate::{
     AccountId, ChainId, Hash, TransactionId,
     codec::{DecodeError, Decoder, Encoder, Layout},
     limits,
+    log::LoggedTransaction,
     signature::{ED25519, KeyPair, PublicKey, SignatureError, SignedHash},
     terms::{Action, Coding, ConsentTerms, Period, checked_list, code_text, decode_code},
 };
@@ -293,15 +294,33 @@ impl Transaction {
     /// # Errors
     /// One [`TransactionError`] a check.
     pub fn decode(chain: &ChainId, signed: &proto::SignedTransaction) -> Result<Self, TransactionError> {
-        if signed.body.len() > limits::MAX_BODY_BYTES {
-            return Err(TransactionError::TooLarge {
-                limit: limits::MAX_BODY_BYTES,
-                found: signed.body.len(),
-            });
+        let authorizations = &signed.authorizations;
+        Self::with(chain, &signed.body, authorizations.len(), || {
+            authorizations.iter().map(decode_authorization).collect()
+        })
+    }
+
+    /// The same for one that a log record holds.
+    ///
+    /// # Errors
+    /// One [`TransactionError`] a check.
+    pub fn decode_logged(chain: &ChainId, logged: &LoggedTransaction) -> Result<Self, TransactionError> {
+        Self::with(chain, &logged.body, logged.authorizations.len(), || Ok(logged.authorizations.clone()))
+    }
+
+    /// `authorizations` are asked for where their number is right.
+    fn with(
+        chain: &ChainId,
+        bytes: &Bytes,
+        found: usize,
+        authorizations: impl FnOnce() -> Result<Authorizations, TransactionError>,
+    ) -> Result<Self, TransactionError> {
+        if bytes.len() > limits::MAX_BODY_BYTES {
+            return Err(TransactionError::TooLarge { limit: limits::MAX_BODY_BYTES, found: bytes.len() });
         }
-        let body = proto::TransactionBody::decode(&signed.body[..])
+        let body = proto::TransactionBody::decode(&bytes[..])
             .map_err(|error| TransactionError::Malformed(error.to_string()))?;
-        check_canonical(&body, &signed.body)?;
+        check_canonical(&body, bytes)?;
         if body.chain_id != chain.0 {
             return Err(TransactionError::WrongChain {
                 expected: *chain,
@@ -329,14 +348,10 @@ impl Transaction {
             (false, _) => Some(TransactionError::account("sender", &body.sender)?),
         };
         let expected = if by_code { 0 } else { limits::MAX_AUTHORIZATIONS };
-        if signed.authorizations.len() != expected {
-            return Err(TransactionError::AuthorizationCount {
-                expected,
-                found: signed.authorizations.len(),
-            });
+        if found != expected {
+            return Err(TransactionError::AuthorizationCount { expected, found });
         }
-        let authorizations =
-            signed.authorizations.iter().map(decode_authorization).collect::<Result<Authorizations, _>>()?;
+        let authorizations = authorizations()?;
         for authorization in &authorizations {
             let owner = authorization.key.account_id();
             if let Some(sender) = sender.filter(|sender| *sender != owner) {
@@ -344,8 +359,8 @@ impl Transaction {
             }
         }
         Ok(Self {
-            id: TransactionId::of_body(&signed.body),
-            body: signed.body.clone(),
+            id: TransactionId::of_body(bytes),
+            body: bytes.clone(),
             authorizations,
             sender,
             salt: body.salt,

@@ -33,7 +33,7 @@ pub(crate) fn part(
     let logged = shared.store.record(row.position)?.transactions.into_iter().nth(row.index as usize);
     let chain = shared.config.manifest.chain_id();
     let transaction = logged
-        .and_then(|logged| Transaction::decode(&chain, &logged.to_proto()).ok())
+        .and_then(|logged| Transaction::decode_logged(&chain, &logged).ok())
         .ok_or(BundleError::Inconsistent("the log record lacks the transaction"))?;
     let subjects: &[AccountId] = match &transaction.act {
         Act::RequestAccess { subjects, .. } => subjects,

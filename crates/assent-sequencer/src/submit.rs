@@ -290,7 +290,9 @@ impl SequencerApi {
                     }
                 };
                 let next: Result<Option<Waiting>, Status> = tokio::select! {
-                    next = next => next,
+                    // The others only where nothing has come.
+                    biased;
+                    next = next, if !*stop.borrow() => next,
                     // Nobody reads the answers any more.
                     () = sender.closed() => return,
                     () = told_to_stop(&mut stop) => Err(stopping()),

@@ -228,7 +228,7 @@ impl LedgerStore {
     /// [`StoreError::Missing`], [`StoreError::Corrupt`].
     pub fn record(&self, position: u64) -> Result<LogRecord, StoreError> {
         let key = position.to_be_bytes();
-        LogRecord::decode(&self.log().must(Family::Log, &key)?)
+        LogRecord::decode(&self.log().must(Family::Log, &key)?.into())
             .map_err(|source| Database::corrupt(Family::Log, &key, source))
     }
 

@@ -26,7 +26,7 @@ fn ledger() -> History {
 
 /// Who signed.
 fn sender(chain: &ChainId, item: &Item) -> Option<AccountId> {
-    Transaction::decode(chain, &item.logged.to_proto()).unwrap().sender
+    Transaction::decode_logged(chain, &item.logged).unwrap().sender
 }
 
 /// Everything that is of one party alone: ids, hashes that can be told from ids, salts, and what is hashed. By name.
@@ -129,8 +129,7 @@ fn a_file_about_state_discloses_nothing_about_another_subject() {
         // What the recipient itself wrote into its record: the id of a request, were it one about another subject.
         let bytes = match &file.cited {
             Some(_) => {
-                let act =
-                    Transaction::decode(&ledger.manifest.chain_id(), &item.logged.to_proto()).unwrap().act;
+                let act = Transaction::decode_logged(&ledger.manifest.chain_id(), &item.logged).unwrap().act;
                 let Act::RecordAccess { request, .. } = act else { panic!() };
                 let place = bytes.windows(32).position(|window| window == request.0).unwrap();
                 let mut without = bytes.clone();
@@ -187,7 +186,7 @@ fn a_file_about_state_discloses_nothing_about_another_subject() {
 fn a_cohort_request_is_shown_without_its_transaction() {
     let ledger = ledger();
     let cohort = ledger.batches.iter().flat_map(|batch| &batch.items).find(|item| {
-        let act = Transaction::decode(&ledger.manifest.chain_id(), &item.logged.to_proto()).unwrap().act;
+        let act = Transaction::decode_logged(&ledger.manifest.chain_id(), &item.logged).unwrap().act;
         matches!(act, Act::RequestAccess { subjects, .. } if subjects.len() > 1)
     });
     let cohort = cohort.unwrap();

@@ -264,7 +264,7 @@ pub fn replay(
     let mut machine = Machine::new(manifest.clone(), cursor.clone()).unwrap();
     let mut outputs = Vec::new();
     for (index, record) in records.iter().enumerate() {
-        let decoded = LogRecord::decode(&record.encode()).unwrap();
+        let decoded = LogRecord::decode(&record.encode().into()).unwrap();
         let transactions = machine.decode_record(&decoded).unwrap();
         let output = machine.apply_record(&store, &decoded, &transactions).unwrap();
         if let Some(sealed) = &output.sealed {
