@@ -48,7 +48,7 @@ const TIME: Duration = Duration::from_secs(2);
 /// Connections, and calls or messages under way, of the empty calls.
 const CONNECTIONS: usize = 8;
 const UNARY_CALLS: usize = 1_024;
-const STREAMED: usize = 4_096;
+const STREAMED: usize = 8_192;
 
 /// Processor time of one thing, in microseconds a transaction.
 #[derive(Clone, Debug, Serialize)]

@@ -5,11 +5,12 @@
 //! the signature turns out to be bad.
 
 use std::{
-    collections::HashMap,
     hash::Hash,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use assent_core::Map;
 
 /// How many a second, and how many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +90,7 @@ pub struct Limiters<K> {
 
 #[derive(Debug)]
 struct Buckets<K> {
-    by_key: HashMap<K, Bucket>,
+    by_key: Map<K, Bucket>,
     /// Of everybody for whom there is no room: only where more keys than that are active at the same time.
     others: Bucket,
     /// When full buckets were last forgotten.
@@ -103,7 +104,7 @@ impl<K: Hash + Eq> Limiters<K> {
     /// At most `most` keys are told apart at a time; a bucket that is full again is forgotten.
     #[must_use]
     pub fn new(rate: Rate, most: usize) -> Self {
-        let buckets = Buckets { by_key: HashMap::new(), others: Bucket::default(), swept: 0 };
+        let buckets = Buckets { by_key: Map::default(), others: Bucket::default(), swept: 0 };
         Self { rate, most, begun: Instant::now(), buckets: Mutex::new(buckets) }
     }
 

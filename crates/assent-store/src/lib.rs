@@ -10,7 +10,7 @@
 //! | `groups` | position | the sequencer's signature over the group | with its log record |
 //! | `state` | [`StateKey`](assent_core::records::StateKey) | salt, record | with each batch |
 //! | `transactions` | transaction id | its sequence | with each batch |
-//! | `entries` | sequence | [`StoredEntry`] | with each batch; a sequencer's before, with their group |
+//! | `entries` | sequence of the first | sixteen consecutive ones of a group, or less: [`StoredEntry`] | with each batch; a sequencer's before, with their group |
 //! | `batches` | number | [`StoredBatch`] | with each batch |
 //! | `tiles`, `checkpoints` | prover only | history tree, signed notes | with each batch |
 //! | `state_tree` | prover only: depth, bits | a page of the state tree | with each batch |

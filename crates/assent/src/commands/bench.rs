@@ -65,7 +65,7 @@ pub struct BenchArgs {
     /// Connections
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_CONNECTIONS)))]
     connections: u16,
-    /// Transactions under way at once, over all connections [default: 4096 in streams and SubmitMany, 1024 in unary calls]
+    /// Transactions under way at once, over all connections [default: 8192 in streams, 4096 in SubmitMany, 1024 in unary calls]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     concurrency: Option<u32>,
     /// Transactions of one SubmitMany
@@ -191,7 +191,12 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<Outcome> {
         ModeArg::Many => Mode::Many,
         ModeArg::Stream => Mode::Stream,
     };
-    let usual = if mode == Mode::Unary { 1_024 } else { 4_096 };
+    let usual = match mode {
+        Mode::Unary => 1_024,
+        Mode::Many => 4_096,
+        // As many as a sequencer's queue holds.
+        Mode::Stream => 8_192,
+    };
     let plan = Plan {
         client: args.client.config()?,
         population: PopulationSize {
