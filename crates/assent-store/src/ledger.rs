@@ -8,6 +8,7 @@ use assent_core::{
     log::LogRecord,
     machine::{Cursor, GroupOutput, SealedBatch, StateError, StateRead},
     manifest::GenesisManifest,
+    outcome::ENTRY_BYTES,
     records::{Record, SeenTransaction, StateKey, StateValue},
 };
 use assent_merkle::{
@@ -350,19 +351,22 @@ impl LedgerStore {
         let Some(batch) = self.batch(number)? else { return Ok(None) };
         let header = BatchHeader::decode(&batch.header)
             .map_err(|source| Database::corrupt(Family::Batches, &number.to_be_bytes(), source))?;
-        let count = header.entry_count as usize;
-        let mut entries = Vec::with_capacity(count);
+        // One buffer, of which each entry is a slice.
+        let size = header.entry_count as usize * ENTRY_BYTES;
+        let mut entries = Vec::with_capacity(size);
         let mut rows = self.database.rows_from(Family::Entries, &header.first_sequence.to_be_bytes())?;
         // A batch begins and ends with a row.
-        while entries.len() < count
+        while entries.len() < size
             && let Some(row) = rows.next()
         {
             let (key, row) = row?;
             let corrupt = |source| Database::corrupt(Family::Entries, &key, source);
             for entry in EntryRow::open(&row).map_err(corrupt)?.encoded_entries() {
-                entries.push(Bytes::copy_from_slice(entry.map_err(corrupt)?));
+                entries.extend_from_slice(entry.map_err(corrupt)?);
             }
         }
+        let entries = Bytes::from(entries);
+        let starts = (0..entries.len()).step_by(ENTRY_BYTES);
         Ok(Some(SealedBatchMessage {
             header: batch.header,
             signature: batch.signature.to_vec(),
@@ -371,7 +375,7 @@ impl LedgerStore {
                 .into_iter()
                 .map(Into::into)
                 .collect(),
-            entries,
+            entries: starts.map(|start| entries.slice(start..start + ENTRY_BYTES)).collect(),
         }))
     }
 
