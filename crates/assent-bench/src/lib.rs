@@ -36,8 +36,11 @@ use crate::{
     workload::{Found, Lanes, Mix, PopulationSize, Workload},
 };
 
-/// Transactions that are signed and kept in memory before the measured time: about 6 GB.
-pub const MAX_PREPARED: usize = 10_000_000;
+/// Transactions that are signed and kept in memory before the measured time, where half of what is free has room for them: five
+/// minutes at 50 thousand a second.
+pub const MAX_PREPARED: usize = 15_000_000;
+/// Bytes that one takes until its answer has been counted.
+const PREPARED_BYTES: u64 = 700;
 /// Transactions a second for which the warm-up is prepared; what it reaches decides how many the measured time gets.
 const WARM_UP_RATE: f64 = 60_000.0;
 /// How much more is prepared than the warm-up's rate would use.
@@ -82,11 +85,14 @@ pub enum BenchError {
     Client(#[from] ClientError),
     /// Too many to prepare.
     #[error(
-        "{wanted} transactions would have to be prepared, at most {MAX_PREPARED}; take a lower rate or a shorter time"
+        "{wanted} transactions would have to be prepared, at most {most}, for which half of the free memory has room; take a \
+         lower rate or a shorter time"
     )]
     TooMany {
         /// How many.
         wanted: usize,
+        /// For how many there is room.
+        most: usize,
     },
     /// Nothing was sequenced in the warm-up.
     #[error("the node sequenced nothing in the warm-up: {0}")]
@@ -270,6 +276,12 @@ impl Bench<'_> {
     }
 }
 
+/// Transactions that can be prepared.
+fn most_prepared() -> usize {
+    let room = processes::available_memory().map_or(u64::MAX, |bytes| bytes / 2 / PREPARED_BYTES);
+    usize::try_from(room).map_or(MAX_PREPARED, |room| room.min(MAX_PREPARED))
+}
+
 /// How many transactions a time takes: at the rate that was asked for, or else at one that is assumed.
 fn count(rate: Option<f64>, assumed: f64, time: Duration) -> Result<usize, BenchError> {
     #[allow(
@@ -278,10 +290,11 @@ fn count(rate: Option<f64>, assumed: f64, time: Duration) -> Result<usize, Bench
         reason = "bounded by the arguments of the command"
     )]
     let wanted = (rate.unwrap_or(assumed) * time.as_secs_f64()).ceil() as usize;
+    let most = most_prepared();
     match rate {
-        Some(_) if wanted > MAX_PREPARED => Err(BenchError::TooMany { wanted }),
+        Some(_) if wanted > most => Err(BenchError::TooMany { wanted, most }),
         // As fast as answers come, a run ends earlier where all are sent.
-        _ => Ok(wanted.min(MAX_PREPARED)),
+        _ => Ok(wanted.min(most)),
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use procfs::process::{Process, all_processes};
+use procfs::{
+    Current, Meminfo,
+    process::{Process, all_processes},
+};
 
 /// The roles that a program named `assent` may run.
 const ROLES: [&str; 5] = ["node", "sequencer", "prover", "validator", "mockchain"];
@@ -88,6 +91,11 @@ pub fn between(before: &Use, after: &Use) -> Use {
     }
 }
 
+/// Bytes of memory that programs can have without anything being swapped out.
+pub(crate) fn available_memory() -> Option<u64> {
+    Meminfo::current().ok()?.mem_available
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +111,6 @@ mod tests {
         let used = between(&before, &of(pid).unwrap());
         assert!(used.cpu_s >= 0.02 && used.peak_bytes > 0, "{used:?} {sum}");
         assert!(of(-1).is_none());
+        assert!(available_memory().unwrap() > 1 << 20);
     }
 }
