@@ -69,6 +69,57 @@ fn state_and_transactions_come_back_as_execution_needs_them() {
 }
 
 #[test]
+fn every_entry_is_found_in_its_row_and_a_followers_batch_has_them_all() {
+    let population = PopulationSize { patients: 10, clinics: 3, consents: 2 };
+    let mut ledger = MemoryLedger::new(population, Mix::default()).unwrap();
+    ledger.set_up().unwrap();
+    let transactions = messages(ledger.workload.day(60, 1, |_, _| {}));
+    let transactions = ledger.decode(&transactions);
+    let first_position = ledger.machine.cursor().next_position;
+    // Rows that are full, not full, and of one entry; no row goes on into the next group.
+    let groups: Vec<_> = [(0..32, false), (32..53, false), (53..54, true)]
+        .into_iter()
+        .map(|(part, seal)| ledger.group(&transactions[part], seal).unwrap().unwrap())
+        .collect();
+    let sealed = groups[2].sealed.clone().unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let store = LedgerStore::open(temp.path(), Role::Prover, &ledger.manifest.chain_id()).unwrap();
+    let write = SealedWrite {
+        sealed: &sealed,
+        signature: [1; 64],
+        first_position,
+        groups: &groups.iter().collect::<Vec<_>>(),
+        tiles: &[],
+        pages: None,
+        state_root: None,
+        checkpoint: None,
+    };
+    store.store_sealed(&write).unwrap();
+    let first = sealed.header.first_sequence;
+    let mut sequence = first;
+    for group in &groups {
+        for (executed, index) in group.executed.iter().zip(0u32..) {
+            let stored = store.entry(sequence).unwrap().unwrap();
+            assert_eq!((stored.position, stored.index), (group.record.position, index));
+            assert_eq!((stored.batch_number, stored.epoch), (sealed.header.number, 1));
+            assert_eq!(stored.entry, executed.entry);
+            assert_eq!(stored.leaves, executed.outcome.leaves().unwrap());
+            assert_eq!(stored.details, executed.outcome.details().unwrap());
+            sequence += 1;
+        }
+    }
+    assert_eq!(store.entry(sequence).unwrap(), None);
+    assert_eq!(store.entry(first.wrapping_sub(1)).unwrap(), None);
+    // From the middle of a row into the next group.
+    let from = store.entries_while(first + 20, |entry| entry.entry.sequence < first + 40).unwrap();
+    let found: Vec<u64> = from.iter().map(|entry| entry.entry.sequence).collect();
+    assert_eq!(found, (first + 20..first + 40).collect::<Vec<_>>());
+    let batch = store.sealed_batch(sealed.header.number).unwrap().unwrap();
+    let executed = groups.iter().flat_map(|group| &group.executed);
+    assert_eq!(batch.entries, executed.map(|executed| executed.entry.encode()).collect::<Vec<_>>());
+}
+
+#[test]
 fn nothing_is_sequenced_where_a_stored_groups_record_is_gone_from_the_log() {
     let population = PopulationSize { patients: 10, clinics: 3, consents: 2 };
     let mut ledger = MemoryLedger::new(population, Mix::default()).unwrap();

@@ -224,9 +224,24 @@ fn answers(day: &Day) -> Option<Vec<(assent_core::TransactionId, Bytes)>> {
     output.executed.iter().enumerate().map(encode).collect()
 }
 
+/// Who executes: a sequencer's machine puts out less than a prover's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Executes {
+    Sequencer,
+    Prover,
+}
+
 /// Executes a day again and again until a moment, decoding first, sealing a batch after so many groups.
-fn execute(population: PopulationSize, mix: Mix, end: impl Fn() -> Instant) -> Result<u64, BenchError> {
+fn execute(
+    who: Executes,
+    population: PopulationSize,
+    mix: Mix,
+    end: impl Fn() -> Instant,
+) -> Result<u64, BenchError> {
     let mut ledger = MemoryLedger::new(population, mix).map_err(failed)?;
+    if who == Executes::Sequencer {
+        ledger.machine = ledger.machine.without_appends().without_details();
+    }
     ledger.set_up().map_err(failed)?;
     let messages = messages(ledger.workload.day(GROUP * GROUPS * 8, 1, |_, _| {}));
     let end = end();
@@ -299,8 +314,9 @@ pub async fn measure(
         vec![Term { name: "prover: the signature is checked again (in batches of 4,096)", us: again }];
 
     tell("limits: execution");
-    let us = execution(cores, population, mix)?;
+    let us = execution(Executes::Sequencer, cores, population, mix)?;
     sequencer.push(Term { name: "sequencer: decoded, executed, sealed", us });
+    let us = execution(Executes::Prover, cores, population, mix)?;
     prover.push(Term { name: "prover: decoded, executed, sealed again", us });
 
     tell("limits: synced writes");
@@ -335,7 +351,7 @@ pub async fn measure(
     })
 }
 
-fn execution(cores: usize, population: PopulationSize, mix: Mix) -> Result<f64, BenchError> {
+fn execution(who: Executes, cores: usize, population: PopulationSize, mix: Mix) -> Result<f64, BenchError> {
     // Populations are made before the time begins, and all begin together.
     let barrier = std::sync::Barrier::new(cores + 1);
     let (mut counts, mut used) = (Vec::new(), 0.0);
@@ -343,7 +359,7 @@ fn execution(cores: usize, population: PopulationSize, mix: Mix) -> Result<f64, 
         let parts: Vec<_> = (0..cores)
             .map(|_| {
                 scope.spawn(|| {
-                    execute(population, mix, || {
+                    execute(who, population, mix, || {
                         barrier.wait();
                         Instant::now() + TIME
                     })

@@ -439,7 +439,7 @@ impl ListWriter {
 
     fn push(&mut self, item: &[u8]) {
         self.count += 1;
-        // An item is smaller than the body that it comes of.
+        // The limits on bodies and consents keep it far below.
         self.buffer.put_u32(u32::try_from(item.len()).unwrap_or(u32::MAX));
         self.buffer.put_slice(item);
     }
