@@ -326,7 +326,7 @@ fn cited(
     size: u64,
 ) -> Result<Cited, ProofError> {
     let (store, manifest) = (&shared.store, &shared.config.manifest);
-    let transaction = Transaction::decode_logged(&manifest.chain_id(), &logged)?;
+    let transaction = Transaction::decode_logged(&manifest.chain_id(), logged)?;
     let Act::RecordAccess { request, .. } = transaction.act else {
         return Err(ProofError::Inconsistent("a record of access is none"));
     };

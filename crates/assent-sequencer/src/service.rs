@@ -111,7 +111,7 @@ async fn sealed_past(sealed: &mut watch::Receiver<u64>, number: u64) -> bool {
 /// Whether an account may read a transaction by its own key: it signed it, or it is the only one whom it is about. One about
 /// several is nobody's own.
 fn is_own(account: AccountId, chain: &ChainId, logged: &LoggedTransaction) -> bool {
-    let Ok(transaction) = Transaction::decode_logged(chain, &logged) else { return false };
+    let Ok(transaction) = Transaction::decode_logged(chain, logged) else { return false };
     transaction.sender == Some(account)
         || match &transaction.act {
             Act::RequestAccess { subjects, .. } => subjects.as_slice() == [account],
