@@ -27,7 +27,7 @@ const MEMTABLE_BLOOM_RATIO: f64 = 0.015;
 /// order of their keys. The library has no function for this option.
 const INSERT_NEAR_THE_LAST: &str = "memtable_insert_with_hint_prefix_extractor=fixed:1";
 /// Bytes of a family in memory before they become a file. Where a database has no log of its own, so many have to be derived
-/// again after a crash: some 350 thousand entries, a quarter of a minute.
+/// again after a crash: some 400 thousand entries, a quarter of a minute.
 const WRITE_BUFFER_BYTES: usize = 128 * 1024 * 1024;
 /// Levels whose files are not compressed, in families that are searched: they are rewritten soon.
 const UNCOMPRESSED_LEVELS: usize = 2;
