@@ -131,7 +131,7 @@ impl<'a> EntryRow<'a> {
     pub(crate) fn nth(mut self, place: u64) -> Result<Option<StoredEntry>, DecodeError> {
         for _ in 0..place.min(self.count.into()) {
             self.skip()?;
-            self.first_index += 1;
+            self.first_index = self.first_index.saturating_add(1);
             self.count -= 1;
         }
         self.entries().next().transpose()
