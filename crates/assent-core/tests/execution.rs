@@ -292,3 +292,29 @@ fn a_transaction_counts_once_looked_up_together_or_alone() {
     let output = ledger.machine.end_group(true).unwrap();
     assert_eq!(output.executed[1].outcome.leaves().unwrap()[0].kind, OutcomeKind::AccessCovered);
 }
+
+#[test]
+fn without_details_everything_else_is_the_same_and_none_is_put_out() {
+    let [full, lean] = [false, true].map(|is_lean| {
+        let mut ledger = with_accounts();
+        if is_lean {
+            ledger.machine = ledger.machine.without_details();
+        }
+        let granted = ledger.transaction(PATIENT, grant(CLINIC));
+        let asked = ledger.transaction(CLINIC, request(&[PATIENT, INSURER], "TREAT"));
+        ledger.group(&[granted, asked], true).unwrap();
+        ledger.outputs.pop().unwrap()
+    });
+    assert_eq!(full.record_bytes, lean.record_bytes);
+    assert_eq!(full.sealed.unwrap().header, lean.sealed.unwrap().header);
+    for ((full, lean), leaves) in full.executed.iter().zip(&lean.executed).zip([1, 2]) {
+        assert_eq!(full.entry, lean.entry);
+        let (opened, details) = (full.outcome.leaves().unwrap(), full.outcome.details().unwrap());
+        assert_eq!(opened, lean.outcome.leaves().unwrap());
+        assert_eq!(opened.len(), leaves);
+        // Each leaf carries its detail's hash, also where the detail is not put out.
+        let hashes: Vec<_> = details.iter().map(|detail| detail.hash()).collect();
+        assert_eq!(hashes, opened.iter().map(|leaf| leaf.detail_hash).collect::<Vec<_>>());
+        assert!(lean.outcome.details().unwrap().is_empty());
+    }
+}
