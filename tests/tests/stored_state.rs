@@ -110,6 +110,11 @@ fn every_entry_is_found_in_its_row_and_a_followers_batch_has_them_all() {
     }
     assert_eq!(store.entry(sequence).unwrap(), None);
     assert_eq!(store.entry(first.wrapping_sub(1)).unwrap(), None);
+    // One finder for all, there and back, past the end in between.
+    let mut finder = store.entry_finder().unwrap();
+    for sought in (first..=sequence).chain((first..sequence).rev()) {
+        assert_eq!(finder.entry(sought).unwrap(), store.entry(sought).unwrap());
+    }
     // From the middle of a row into the next group.
     let from = store.entries_while(first + 20, |entry| entry.entry.sequence < first + 40).unwrap();
     let found: Vec<u64> = from.iter().map(|entry| entry.entry.sequence).collect();

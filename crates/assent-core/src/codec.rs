@@ -132,6 +132,12 @@ impl Encoder {
         Self(bytes).begin(layout)
     }
 
+    /// The same for a layout that is large and known to take about so many bytes.
+    #[must_use]
+    pub fn with_capacity(layout: Layout, bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes)).begin(layout)
+    }
+
     /// Type and version of a layout within this one.
     #[must_use]
     pub fn begin(self, layout: Layout) -> Self {

@@ -12,7 +12,11 @@ use crate::{
 };
 
 /// Bytes of a log record: the transactions of the largest batch, and its fixed fields.
-pub const MAX_LOG_RECORD_BYTES: usize = limits::MAX_BATCH_BYTES as usize + 1024;
+pub const MAX_LOG_RECORD_BYTES: usize = limits::MAX_BATCH_BYTES as usize + FIXED_BYTES;
+/// More than the fixed fields take.
+const FIXED_BYTES: usize = 1024;
+/// Bytes of a transaction beside its body: lengths, and the one signature that nearly all have.
+const BESIDE_BODY_BYTES: usize = 104;
 
 const SEAL: u8 = 1;
 const TIME_CONFIRMED: u8 = 2;
@@ -52,7 +56,9 @@ impl LogRecord {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let flags = (u8::from(self.seal) * SEAL) | (u8::from(self.time_confirmed) * TIME_CONFIRMED);
-        Encoder::new(Layout::LogRecord)
+        let each = |transaction: &LoggedTransaction| transaction.body.len() + BESIDE_BODY_BYTES;
+        let bytes = FIXED_BYTES + self.transactions.iter().map(each).sum::<usize>();
+        Encoder::with_capacity(Layout::LogRecord, bytes)
             .u64(self.position)
             .u64(self.epoch)
             .u64(self.time_ms)

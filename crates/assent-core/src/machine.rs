@@ -255,6 +255,19 @@ struct OpenBatch {
     seen: Map<TransactionId, Arc<SeenTransaction>>,
 }
 
+impl OpenBatch {
+    /// An empty one with room for as much as another has.
+    fn as_large_as(other: &Self) -> Self {
+        Self {
+            leaf_hashes: Vec::with_capacity(other.leaf_hashes.len()),
+            record_hashes: Vec::with_capacity(other.record_hashes.len()),
+            state: Map::with_capacity_and_hasher(other.state.len(), Default::default()),
+            seen: Map::with_capacity_and_hasher(other.seen.len(), Default::default()),
+            ..Self::default()
+        }
+    }
+}
+
 /// The group that is being executed.
 #[derive(Debug)]
 struct OpenGroup {
@@ -286,6 +299,8 @@ pub struct Machine {
     outcomes: OutcomeWriter,
     /// Where the next state values are written: they share it.
     values: BytesMut,
+    /// Transactions of the last group: room for as many is made for the next one.
+    group_transactions: usize,
 }
 
 impl Machine {
@@ -306,6 +321,7 @@ impl Machine {
             keeps_appends: true,
             outcomes: OutcomeWriter::new(true),
             values: BytesMut::with_capacity(SHARED_BYTES),
+            group_transactions: 0,
         })
     }
 
@@ -400,14 +416,15 @@ impl Machine {
             });
         }
         self.abandon_group();
+        let transactions = self.group_transactions;
         self.group = Some(OpenGroup {
             start,
-            transactions: Vec::new(),
-            executed: Vec::new(),
-            records: Map::default(),
+            transactions: Vec::with_capacity(transactions),
+            executed: Vec::with_capacity(transactions),
+            records: Map::with_capacity_and_hasher(2 * transactions, Default::default()),
             appends: Vec::new(),
             bytes: 0,
-            new: Set::default(),
+            new: Set::with_capacity_and_hasher(transactions, Default::default()),
         });
         Ok(())
     }
@@ -493,6 +510,7 @@ impl Machine {
         if group.executed.is_empty() && !seal {
             return None;
         }
+        self.group_transactions = group.executed.len();
         let start = group.start;
         let batch_number = self.cursor.next_batch;
         let position = self.cursor.next_position;
@@ -542,7 +560,8 @@ impl Machine {
     }
 
     fn seal(&mut self) -> SealedBatch {
-        let open = std::mem::take(&mut self.open);
+        let next = OpenBatch::as_large_as(&self.open);
+        let open = std::mem::replace(&mut self.open, next);
         let mut effects: Vec<(Hash, Hash)> =
             open.state.iter().map(|(key, value)| (key.hash(), value.hash())).collect();
         effects.sort_unstable();

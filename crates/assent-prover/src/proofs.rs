@@ -146,7 +146,12 @@ fn decision_of(entry: &StoredEntry, hash: &assent_core::Hash) -> Result<usize, P
 }
 
 fn entry_at(shared: &Shared, sequence: u64) -> Result<StoredEntry, ProofError> {
-    shared.store.entry(sequence)?.ok_or(ProofError::Inconsistent("an entry that a log names is missing"))
+    named(shared.store.entry(sequence)?)
+}
+
+/// An entry that a log names.
+fn named(entry: Option<StoredEntry>) -> Result<StoredEntry, ProofError> {
+    entry.ok_or(ProofError::Inconsistent("an entry that a log names is missing"))
 }
 
 /// All accesses of a period.
@@ -205,6 +210,7 @@ fn fill<L: LogLeaf>(
         return Err(ProofError::HistoryTooLong { found: last - first });
     }
     let (start, end) = (first.saturating_sub(1), (last + 1).min(size));
+    let mut entries = shared.store.entry_finder()?;
     let mut entry: Option<StoredEntry> = None;
     let mut bytes = 0;
     for (index, leaf) in (start..).zip(log.leaves::<L>(start, end)?) {
@@ -213,7 +219,7 @@ fn fill<L: LogLeaf>(
             // The decisions of one request stand side by side in a recipient's log.
             let row = match entry.take().filter(|row| row.entry.sequence == leaf.at().sequence) {
                 Some(row) => row,
-                None => entry_at(shared, leaf.at().sequence)?,
+                None => named(entries.entry(leaf.at().sequence)?)?,
             };
             let place = decision_of(&row, &decision(&leaf))?;
             item.decision = Some(row.leaves[place].encode());

@@ -7,8 +7,9 @@ use std::{
 
 use assent_core::{ChainId, codec::DecodeError};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode,
-    DBWithThreadMode, Direction, IteratorMode, Options, SingleThreaded, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBCompressionType,
+    DBRawIteratorWithThreadMode, DBRecoveryMode, DBWithThreadMode, Direction, IteratorMode, Options,
+    SingleThreaded, WriteBatch, WriteOptions,
 };
 use thiserror::Error;
 
@@ -263,6 +264,18 @@ pub struct Database {
 #[derive(Default)]
 pub(crate) struct Writes(WriteBatch);
 
+/// Finds rows of one family. It is made once for many look-ups: making it costs more than one of them.
+pub(crate) struct RowCursor<'a>(DBRawIteratorWithThreadMode<'a, Rocks>);
+
+impl RowCursor<'_> {
+    /// The last row whose key is not after this one.
+    pub(crate) fn last_up_to(&mut self, key: &[u8]) -> Result<Option<(&[u8], &[u8])>, StoreError> {
+        self.0.seek_for_prev(key);
+        self.0.status()?;
+        Ok(self.0.item())
+    }
+}
+
 impl Database {
     /// Opens the database in a folder, or makes it.
     ///
@@ -472,12 +485,9 @@ impl Database {
         Ok(row)
     }
 
-    /// The last row whose key is not after this one.
-    pub(crate) fn last_up_to(&self, family: Family, key: &[u8]) -> Result<Option<Row>, StoreError> {
-        let handle = self.family(family)?;
-        let row =
-            self.db.iterator_cf(handle, IteratorMode::From(key, Direction::Reverse)).next().transpose()?;
-        Ok(row)
+    /// Finds rows in a family as it is now.
+    pub(crate) fn row_cursor(&self, family: Family) -> Result<RowCursor<'_>, StoreError> {
+        Ok(RowCursor(self.db.raw_iterator_cf(self.family(family)?)))
     }
 
     pub(crate) fn missing(family: Family, key: &[u8]) -> StoreError {

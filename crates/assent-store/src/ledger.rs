@@ -19,7 +19,7 @@ use assent_proto::v1::SealedBatch as SealedBatchMessage;
 use bytes::Bytes;
 
 use crate::{
-    database::{Database, Durability, Family, Role, Row, StoreError, Writes},
+    database::{Database, Durability, Family, Role, Row, RowCursor, StoreError, Writes},
     party_logs,
     rows::{EntryRow, StoredBatch, StoredEntry},
 };
@@ -417,11 +417,15 @@ impl LedgerStore {
     /// # Errors
     /// [`StoreError::Corrupt`].
     pub fn entry(&self, sequence: u64) -> Result<Option<StoredEntry>, StoreError> {
-        let key = sequence.to_be_bytes();
-        let Some((first, row)) = self.database.last_up_to(Family::Entries, &key)? else { return Ok(None) };
-        let place = sequence - position_of(&first)?;
-        let entry = EntryRow::open(&row).and_then(|row| row.nth(place));
-        entry.map_err(|source| Database::corrupt(Family::Entries, &first, source))
+        self.entry_finder()?.entry(sequence)
+    }
+
+    /// Finds many entries among those that are stored now, each in less time than [`Self::entry`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn entry_finder(&self) -> Result<EntryFinder<'_>, StoreError> {
+        Ok(EntryFinder(self.database.row_cursor(Family::Entries)?))
     }
 
     /// Consecutive entries from a sequence on, while `take` says so.
@@ -434,10 +438,9 @@ impl LedgerStore {
         mut take: impl FnMut(&StoredEntry) -> bool,
     ) -> Result<Vec<StoredEntry>, StoreError> {
         let mut found = Vec::new();
-        let Some((begin, _)) = self.database.last_up_to(Family::Entries, &first.to_be_bytes())? else {
-            return Ok(found);
-        };
-        for row in self.database.rows_from(Family::Entries, &begin)? {
+        let mut cursor = self.database.row_cursor(Family::Entries)?;
+        let Some((begin, _)) = cursor.last_up_to(&first.to_be_bytes())? else { return Ok(found) };
+        for row in self.database.rows_from(Family::Entries, begin)? {
             let (key, value) = row?;
             let corrupt = |source| Database::corrupt(Family::Entries, &key, source);
             for entry in EntryRow::open(&value).map_err(corrupt)?.entries() {
@@ -530,6 +533,22 @@ impl LedgerStore {
             }
         }
         self.database.write_synced(writes)
+    }
+}
+
+/// Finds entries one after the other.
+pub struct EntryFinder<'a>(RowCursor<'a>);
+
+impl EntryFinder<'_> {
+    /// An entry, or `None` where it was not stored when the finder was made.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn entry(&mut self, sequence: u64) -> Result<Option<StoredEntry>, StoreError> {
+        let Some((first, row)) = self.0.last_up_to(&sequence.to_be_bytes())? else { return Ok(None) };
+        let place = sequence - position_of(first)?;
+        let entry = EntryRow::open(row).and_then(|row| row.nth(place));
+        entry.map_err(|source| Database::corrupt(Family::Entries, first, source))
     }
 }
 

@@ -33,7 +33,7 @@ mod rows;
 
 pub use aside::{Niceness, give_way, spawn_aside};
 pub use database::{Database, Role, Row, StoreError};
-pub use ledger::{Commit, LedgerStore, SealedWrite};
+pub use ledger::{Commit, EntryFinder, LedgerStore, SealedWrite};
 pub use overlay::Overlay;
 pub use party_logs::PartyLog;
 pub use rows::{StoredBatch, StoredEntry};

@@ -5,7 +5,7 @@ use assent_core::{
     codec::{DecodeError, Decoder, Encoder, Layout},
     limits,
     machine::GroupOutput,
-    outcome::{Detail, ENTRY_BYTES, Entry, OutcomeKind, OutcomeLeaf},
+    outcome::{Detail, ENTRY_BYTES, Entry, Executed, OutcomeKind, OutcomeLeaf},
     records::{Moment, SeenTransaction},
 };
 
@@ -55,6 +55,8 @@ impl StoredEntry {
 /// Entries of one row, which is some 7 KB and so a block of RocksDB's: looking one up reads less than twice as much as if each had
 /// a row of its own, and a group is written in a sixteenth of the rows.
 const ENTRIES_A_ROW: usize = 16;
+/// Bytes of a row beside its entries: version, place, count.
+const ROW_FRAME_BYTES: usize = 32;
 
 /// Consecutive entries of one group, as they are stored: the place of the first, how many there are, and each one's entry, leaves
 /// and details.
@@ -71,7 +73,11 @@ impl<'a> EntryRow<'a> {
     /// Those of a group, encoded, under the sequences of their first entries.
     pub(crate) fn of_group(output: &GroupOutput) -> impl Iterator<Item = (u64, Vec<u8>)> {
         output.executed.chunks(ENTRIES_A_ROW).zip((0u32..).step_by(ENTRIES_A_ROW)).map(|(chunk, index)| {
-            let place = Encoder::new(Layout::StoredRow)
+            let each = |executed: &Executed| {
+                ENTRY_BYTES + executed.outcome.leaf_list().len() + executed.outcome.detail_list().len()
+            };
+            let bytes = ROW_FRAME_BYTES + chunk.iter().map(each).sum::<usize>();
+            let place = Encoder::with_capacity(Layout::StoredRow, bytes)
                 .u64(output.record.position)
                 .u64(output.batch_number)
                 .u64(output.record.epoch)
