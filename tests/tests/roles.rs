@@ -3,6 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use assent_client::Client;
+use assent_store::{LedgerStore, Role as Stored};
 use assent_tests::{
     assent, id_of, key, open_account, program, request,
     stack::{Role, Stack},
@@ -75,6 +76,17 @@ fn roles_start_in_any_order_say_what_they_wait_for_and_catch_up() {
         assert_eq!(stack.terminate(role), Some(0), "{role:?}\n{}", stack.log(role));
         stack.until_logged(role, "stopped; everything acknowledged is on disk");
     }
+    // What is behind a decision is the parties' business: a prover proves it to them, and a sequencer keeps none of it.
+    let entries = |role, folder, stored| {
+        let store =
+            LedgerStore::open(&stack.folder(role).join(folder), stored, &stack.chain.parse().unwrap());
+        store.unwrap().entries_while(0, |_| true).unwrap()
+    };
+    let sequenced = entries(Role::Sequencer, "sequencer", Stored::Sequencer);
+    let proven = entries(Role::Prover, "prover", Stored::Prover);
+    assert_eq!((sequenced.len(), proven.len()), (301, 301));
+    assert!(sequenced.iter().all(|entry| entry.details.is_empty()));
+    assert!(proven.iter().all(|entry| entry.details.len() == entry.leaves.len()));
 }
 
 #[test]

@@ -239,6 +239,9 @@ impl Family {
 /// Key and value.
 pub type Row = (Box<[u8]>, Box<[u8]>);
 
+/// The same where a cursor stands.
+type RowSlices<'a> = (&'a [u8], &'a [u8]);
+
 /// Families are made at opening only, so looking one up needs no lock.
 type Rocks = DBWithThreadMode<SingleThreaded>;
 
@@ -269,7 +272,7 @@ pub(crate) struct RowCursor<'a>(DBRawIteratorWithThreadMode<'a, Rocks>);
 
 impl RowCursor<'_> {
     /// The last row whose key is not after this one.
-    pub(crate) fn last_up_to(&mut self, key: &[u8]) -> Result<Option<(&[u8], &[u8])>, StoreError> {
+    pub(crate) fn last_up_to(&mut self, key: &[u8]) -> Result<Option<RowSlices<'_>>, StoreError> {
         self.0.seek_for_prev(key);
         self.0.status()?;
         Ok(self.0.item())

@@ -4,27 +4,34 @@
 //! batch is sealed its changes come out whole, for the store to write at once. After a restart the store's [`Cursor`] says
 //! from which log position on records have to be applied again: recovery is the same code as normal operation.
 
+mod output;
+mod view;
+
 use std::sync::Arc;
 
-use assent_merkle::{CompactRange, leaf_hash, root_of_leaf_hashes};
+use assent_merkle::{leaf_hash, root_of_leaf_hashes};
 use bytes::BytesMut;
 use thiserror::Error;
 
 use crate::{
     ChainId, Hash, Map, Set, TransactionId,
-    batch::{BaseBlock, BatchHeader, Receipt, RefusalReason, effects_root},
-    codec::{DecodeError, Decoder, Encoder, Layout},
+    batch::{BaseBlock, BatchHeader, RefusalReason, effects_root},
+    codec::{DecodeError, Encoder, Layout},
     execute,
-    kept::{self, Decoded, Kept, as_type},
+    kept::{self, Decoded, Kept},
     limits,
     log::{LogRecord, LoggedTransaction},
     manifest::GenesisManifest,
     outcome::{Executed, OutcomeWriter, SHARED_BYTES},
-    records::{LogAppend, LogLeaf, Record, SeenTransaction, StateKey, StateValue},
+    records::{LogAppend, SeenTransaction, StateKey, StateValue},
     ruleset::{Ruleset, RulesetError},
     seal::{OpenBatchSize, SealPolicy},
     transaction::{Transaction, TransactionError},
 };
+
+pub(crate) use view::View;
+
+pub use output::{Cursor, GroupOutput, SealedBatch};
 
 /// Reading state failed. Nothing can be decided then.
 #[derive(Debug, Error)]
@@ -105,76 +112,6 @@ pub enum Fault {
     State(#[from] StateError),
 }
 
-/// Where a ledger stands after its last sealed batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    /// Position of the next log record.
-    pub next_position: u64,
-    /// Sequence of the next entry.
-    pub next_sequence: u64,
-    /// Number of the next batch.
-    pub next_batch: u64,
-    /// Hash of the last header; zeros before the first.
-    pub previous_hash: Hash,
-    /// Time of the last group.
-    pub time_ms: u64,
-    /// Newest epoch.
-    pub epoch: u64,
-    /// Newest cited base block.
-    pub base: BaseBlock,
-}
-
-impl Cursor {
-    /// Before the first group.
-    #[must_use]
-    pub fn genesis(manifest: &GenesisManifest) -> Self {
-        Self {
-            next_position: 0,
-            next_sequence: 0,
-            next_batch: 0,
-            previous_hash: [0; 32],
-            time_ms: manifest.created_ms,
-            epoch: 0,
-            base: BaseBlock { height: 0, hash: manifest.base.genesis_hash, median_time_s: 0 },
-        }
-    }
-}
-
-impl Record for Cursor {
-    fn encode(&self) -> Vec<u8> {
-        Encoder::new(Layout::StoredRow)
-            .u64(self.next_position)
-            .u64(self.next_sequence)
-            .u64(self.next_batch)
-            .fixed(&self.previous_hash)
-            .u64(self.time_ms)
-            .u64(self.epoch)
-            .u32(self.base.height)
-            .fixed(&self.base.hash)
-            .u32(self.base.median_time_s)
-            .finish()
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut d = Decoder::new(Layout::StoredRow, bytes)?;
-        let cursor = Self {
-            next_position: d.u64("next position")?,
-            next_sequence: d.u64("next sequence")?,
-            next_batch: d.u64("next batch")?,
-            previous_hash: d.hash("previous hash")?,
-            time_ms: d.u64("time")?,
-            epoch: d.u64("epoch")?,
-            base: BaseBlock {
-                height: d.u32("base height")?,
-                hash: d.hash("base hash")?,
-                median_time_s: d.u32("base median time")?,
-            },
-        };
-        d.finish()?;
-        Ok(cursor)
-    }
-}
-
 /// What a group begins with: a log record without its transactions.
 #[derive(Clone, Debug)]
 pub struct GroupStart {
@@ -188,59 +125,6 @@ pub struct GroupStart {
     pub seed: Hash,
     /// Newest base block to cite.
     pub base: BaseBlock,
-}
-
-/// Everything that a group gave.
-#[derive(Debug)]
-pub struct GroupOutput {
-    /// The log record to commit.
-    pub record: LogRecord,
-    /// The same, encoded.
-    pub record_bytes: Vec<u8>,
-    /// One a transaction, in order.
-    pub executed: Vec<Executed>,
-    /// The batch that it is part of.
-    pub batch_number: u64,
-    /// By when that batch is sealed, in milliseconds since 1970.
-    pub deadline_ms: u64,
-    /// The state records that the group wrote.
-    pub state: Map<StateKey, StateValue>,
-    /// The batch, where the group sealed it.
-    pub sealed: Option<Arc<SealedBatch>>,
-    chain_id: ChainId,
-    key_id: Hash,
-}
-
-impl GroupOutput {
-    /// What each sender is promised: one a transaction, in order.
-    pub fn receipts(&self) -> impl ExactSizeIterator<Item = Receipt> {
-        self.executed.iter().map(|executed| Receipt {
-            chain_id: self.chain_id,
-            key_id: self.key_id,
-            epoch: self.record.epoch,
-            batch_number: self.batch_number,
-            deadline_ms: self.deadline_ms,
-            entry: executed.entry.clone(),
-        })
-    }
-}
-
-/// A sealed batch, and everything that it changed.
-#[derive(Clone, Debug)]
-pub struct SealedBatch {
-    /// The header to sign.
-    pub header: BatchHeader,
-    /// All state records that it wrote, final.
-    pub state: Map<StateKey, StateValue>,
-    /// Hashes of the keys and values that it wrote, in ascending order of the key hashes: what the effects root is over, and
-    /// what the state tree takes in.
-    pub effects: Vec<(Hash, Hash)>,
-    /// What it appended to the logs of subjects and recipients, in order.
-    pub appends: Vec<LogAppend>,
-    /// Its transactions.
-    pub seen: Map<TransactionId, Arc<SeenTransaction>>,
-    /// Where the ledger stands now.
-    pub cursor: Cursor,
 }
 
 /// The open batch's changes.
@@ -661,93 +545,4 @@ impl Machine {
 
 fn value_salt(seed: &Hash, key: StateKey) -> Hash {
     Encoder::new(Layout::Salt).fixed(seed).u8(1).fixed(&key.to_bytes()).sha256()
-}
-
-/// State as the next transaction of a group sees it: the group's writes over the batch's over the store's.
-pub(crate) struct View<'a, S> {
-    store: &'a S,
-    open: &'a mut OpenBatch,
-    group: &'a mut OpenGroup,
-    cache: &'a mut Kept,
-    keeps_appends: bool,
-    pub(crate) outcomes: &'a mut OutcomeWriter,
-}
-
-impl<S: StateRead> View<'_, S> {
-    pub(crate) fn time_ms(&self) -> u64 {
-        self.group.start.time_ms
-    }
-
-    /// The salt of a detail, known to nobody who does not have the group's seed.
-    pub(crate) fn detail_salt(&self, id: &TransactionId, index: u16) -> Hash {
-        Encoder::new(Layout::Salt).fixed(&self.group.start.seed).u8(2).fixed(&id.0).u16(index).sha256()
-    }
-
-    pub(crate) fn read<R>(&mut self, key: StateKey) -> Result<Option<Arc<R>>, StateError>
-    where
-        R: Record + Send + Sync + std::fmt::Debug + 'static,
-    {
-        if let Some(found) = self.group.records.get(&key).and_then(as_type) {
-            return Ok(Some(found));
-        }
-        if let Some(found) = self.cache.record(&key) {
-            return Ok(Some(found));
-        }
-        let value = match self.open.state.get(&key) {
-            Some(value) => Some(value.clone()),
-            None => self.store.value(key)?,
-        };
-        let Some(value) = value else { return Ok(None) };
-        let record = R::decode(&value.record).map_err(|source| StateError::Corrupt {
-            // Without the key itself: it holds an account id, which no log may hold.
-            key: format!("of kind {}", key.to_bytes()[0]),
-            source,
-        })?;
-        let record = Arc::new(record);
-        self.cache.keep(key, record.clone(), value.record.len());
-        Ok(Some(record))
-    }
-
-    pub(crate) fn write<R>(&mut self, key: StateKey, record: R)
-    where
-        R: Record + Send + Sync + std::fmt::Debug + 'static,
-    {
-        self.group.records.insert(key, Arc::new(record));
-    }
-
-    /// Appends a leaf to a log whose record the caller then writes.
-    pub(crate) fn append<L: LogLeaf>(&mut self, log: StateKey, range: &mut CompactRange, leaf: &L) {
-        let index = range.size();
-        let leaf = leaf.encode();
-        let completed = range.append(leaf_hash(&leaf));
-        if self.keeps_appends {
-            self.group.appends.push(LogAppend { log, index, leaf, completed });
-        }
-    }
-
-    pub(crate) fn seen(&mut self, id: &TransactionId) -> Result<Option<Arc<SeenTransaction>>, StateError> {
-        if let Some(seen) = self.open.seen.get(id) {
-            return Ok(Some(seen.clone()));
-        }
-        if self.group.new.contains(id) {
-            return Ok(None);
-        }
-        if let Some(seen) = self.cache.transaction(id) {
-            return Ok(Some(seen));
-        }
-        let seen = self.store.seen(id)?;
-        if let Some(seen) = &seen {
-            self.cache.keep_transaction(*id, seen.clone());
-        }
-        Ok(seen)
-    }
-
-    pub(crate) fn remember(&mut self, id: TransactionId, seen: SeenTransaction) {
-        let seen = Arc::new(seen);
-        // Only requests are cited; whether another one was sequenced is asked of the store.
-        if seen.scope.is_some() {
-            self.cache.keep_transaction(id, seen.clone());
-        }
-        self.open.seen.insert(id, seen);
-    }
 }

@@ -1,0 +1,136 @@
+//! What a machine puts out, and where that leaves the ledger.
+
+use std::sync::Arc;
+
+use crate::{
+    ChainId, Hash, Map, TransactionId,
+    batch::{BaseBlock, BatchHeader, Receipt},
+    codec::{DecodeError, Decoder, Encoder, Layout},
+    log::LogRecord,
+    manifest::GenesisManifest,
+    outcome::Executed,
+    records::{LogAppend, Record, SeenTransaction, StateKey, StateValue},
+};
+
+/// Where a ledger stands after its last sealed batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Position of the next log record.
+    pub next_position: u64,
+    /// Sequence of the next entry.
+    pub next_sequence: u64,
+    /// Number of the next batch.
+    pub next_batch: u64,
+    /// Hash of the last header; zeros before the first.
+    pub previous_hash: Hash,
+    /// Time of the last group.
+    pub time_ms: u64,
+    /// Newest epoch.
+    pub epoch: u64,
+    /// Newest cited base block.
+    pub base: BaseBlock,
+}
+
+impl Cursor {
+    /// Before the first group.
+    #[must_use]
+    pub fn genesis(manifest: &GenesisManifest) -> Self {
+        Self {
+            next_position: 0,
+            next_sequence: 0,
+            next_batch: 0,
+            previous_hash: [0; 32],
+            time_ms: manifest.created_ms,
+            epoch: 0,
+            base: BaseBlock { height: 0, hash: manifest.base.genesis_hash, median_time_s: 0 },
+        }
+    }
+}
+
+impl Record for Cursor {
+    fn encode(&self) -> Vec<u8> {
+        Encoder::new(Layout::StoredRow)
+            .u64(self.next_position)
+            .u64(self.next_sequence)
+            .u64(self.next_batch)
+            .fixed(&self.previous_hash)
+            .u64(self.time_ms)
+            .u64(self.epoch)
+            .u32(self.base.height)
+            .fixed(&self.base.hash)
+            .u32(self.base.median_time_s)
+            .finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(Layout::StoredRow, bytes)?;
+        let cursor = Self {
+            next_position: d.u64("next position")?,
+            next_sequence: d.u64("next sequence")?,
+            next_batch: d.u64("next batch")?,
+            previous_hash: d.hash("previous hash")?,
+            time_ms: d.u64("time")?,
+            epoch: d.u64("epoch")?,
+            base: BaseBlock {
+                height: d.u32("base height")?,
+                hash: d.hash("base hash")?,
+                median_time_s: d.u32("base median time")?,
+            },
+        };
+        d.finish()?;
+        Ok(cursor)
+    }
+}
+
+/// Everything that a group gave.
+#[derive(Debug)]
+pub struct GroupOutput {
+    /// The log record to commit.
+    pub record: LogRecord,
+    /// The same, encoded.
+    pub record_bytes: Vec<u8>,
+    /// One a transaction, in order.
+    pub executed: Vec<Executed>,
+    /// The batch that it is part of.
+    pub batch_number: u64,
+    /// By when that batch is sealed, in milliseconds since 1970.
+    pub deadline_ms: u64,
+    /// The state records that the group wrote.
+    pub state: Map<StateKey, StateValue>,
+    /// The batch, where the group sealed it.
+    pub sealed: Option<Arc<SealedBatch>>,
+    pub(super) chain_id: ChainId,
+    pub(super) key_id: Hash,
+}
+
+impl GroupOutput {
+    /// What each sender is promised: one a transaction, in order.
+    pub fn receipts(&self) -> impl ExactSizeIterator<Item = Receipt> {
+        self.executed.iter().map(|executed| Receipt {
+            chain_id: self.chain_id,
+            key_id: self.key_id,
+            epoch: self.record.epoch,
+            batch_number: self.batch_number,
+            deadline_ms: self.deadline_ms,
+            entry: executed.entry.clone(),
+        })
+    }
+}
+
+/// A sealed batch, and everything that it changed.
+#[derive(Clone, Debug)]
+pub struct SealedBatch {
+    /// The header to sign.
+    pub header: BatchHeader,
+    /// All state records that it wrote, final.
+    pub state: Map<StateKey, StateValue>,
+    /// Hashes of the keys and values that it wrote, in ascending order of the key hashes: what the effects root is over, and
+    /// what the state tree takes in.
+    pub effects: Vec<(Hash, Hash)>,
+    /// What it appended to the logs of subjects and recipients, in order.
+    pub appends: Vec<LogAppend>,
+    /// Its transactions.
+    pub seen: Map<TransactionId, Arc<SeenTransaction>>,
+    /// Where the ledger stands now.
+    pub cursor: Cursor,
+}
