@@ -289,7 +289,7 @@ const CASES: [Named; 21] = [
     Named("execute a day's act", 400, || execute("grants=2,revocations=2,requests=36,records=60")),
     Named("receipts and statement of a group, a receipt", 200, statement),
     Named("read and check a receipt", 200, receipt_check),
-    Named("path in a tree of 1,000", 200, path),
+    Named("path in a tree of 1,000", 20_000, path),
     Named("tree of 1,000, a leaf", 1_000, tree),
     Named("effects root of 1,000, a key", 1_000, effects),
     Named("state tree, a new key of 4,000", 1_000, sparse),
@@ -297,7 +297,7 @@ const CASES: [Named; 21] = [
     Named("encode a consents record", 2_000, record_encode),
     Named("decode a consents record", 2_000, record_decode),
     Named("decode consent terms", 2_000, terms_decode),
-    Named("decode a log record, a transaction", 200, || log_record(true)),
+    Named("decode a log record, a transaction", 20_000, || log_record(true)),
 ];
 
 /// What was counted, and where.
