@@ -15,7 +15,7 @@ RUN dpkg -s libclang-dev >/dev/null 2>&1 \
     || (apt-get update && apt-get install -y --no-install-recommends libclang-dev && rm -rf /var/lib/apt/lists/*)
 WORKDIR /workspace
 COPY --from=skeleton /skeleton .
-# As one program: a minute more, and a tenth faster (docs/decisions/0020-how-it-is-compiled.md).
+# As one program: three minutes more, and a tenth faster (docs/decisions/0020-how-it-is-compiled.md).
 ARG LTO=fat
 ENV CARGO_PROFILE_RELEASE_LTO=${LTO}
 RUN cargo build --release --locked --package assent --bin assent
