@@ -5,8 +5,13 @@
 //! mutations of it, through the same functions.
 
 use assent_core::{
-    ChainId, log::LogRecord, manifest::GenesisManifest, note::Checkpoint, signature::KeyPair,
-    transaction::Transaction,
+    ChainId,
+    log::LogRecord,
+    manifest::GenesisManifest,
+    note::Checkpoint,
+    signature::KeyPair,
+    terms::Coding,
+    transaction::{AccessScope, Act, Transaction},
 };
 use assent_fhir::{Profile, ReferenceMap};
 use assent_proto::v1 as proto;
@@ -48,12 +53,54 @@ pub fn body(data: &[u8]) {
         if let Ok(transaction) = Transaction::decode(&chain, &signed) {
             let again = proto::TransactionBody::decode(data).expect("decoded before").encode_to_vec();
             assert_eq!(again, data, "accepted in a second encoding");
+            if let Some(message) = access_message(&transaction.act) {
+                let read = proto::TransactionBody {
+                    chain_id: chain.0.to_vec(),
+                    sender: transaction.sender.map_or_else(Vec::new, |sender| sender.0.to_vec()),
+                    salt: transaction.salt.clone(),
+                    expires_at_ms: transaction.expires_at_ms,
+                    act: Some(message),
+                };
+                assert_eq!(read.encode_to_vec(), data, "read as something else than it says");
+            }
             assert!(transaction.stored_bytes() >= data.len());
         }
     }
     // Log records hold bodies.
     if let Ok(record) = LogRecord::decode(&data.to_vec().into()) {
         assert_eq!(record.encode(), data);
+    }
+}
+
+/// The message of an access request or record.
+fn access_message(act: &Act) -> Option<proto::transaction_body::Act> {
+    let coding = |coding: &Coding| proto::Coding { system: coding.system.clone(), code: coding.code.clone() };
+    let message = |scope: &AccessScope| proto::AccessScope {
+        custodian: scope.custodian.0.to_vec(),
+        purpose: scope.purpose.clone(),
+        action: scope.action as i32,
+        classes: scope.classes.iter().map(coding).collect(),
+        labels: scope.labels.iter().map(coding).collect(),
+        data_period: scope.data_period.map(|period| proto::Period {
+            start_ms: period.start_ms,
+            end_ms: if period.end_ms == u64::MAX { 0 } else { period.end_ms },
+        }),
+        acting_person_hash: scope.acting_person_hash.map_or_else(Vec::new, |hash| hash.to_vec()),
+    };
+    match act {
+        Act::RequestAccess { subjects, scope } => {
+            let subjects = subjects.iter().map(|subject| subject.0.to_vec()).collect();
+            let scope = Some(message(scope));
+            Some(proto::transaction_body::Act::RequestAccess(proto::RequestAccess { subjects, scope }))
+        }
+        Act::RecordAccess { request, subject, scope } => {
+            Some(proto::transaction_body::Act::RecordAccess(proto::RecordAccess {
+                request_id: request.0.to_vec(),
+                subject: subject.0.to_vec(),
+                scope: Some(message(scope)),
+            }))
+        }
+        _ => None,
     }
 }
 

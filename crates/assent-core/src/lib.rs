@@ -16,6 +16,7 @@
 //! read and written through [`records::StateKey`]; [`machine::Machine`] never changes state for a transaction that it
 //! refuses.
 
+mod access_body;
 pub mod anchor;
 pub mod batch;
 pub mod codec;

@@ -12,7 +12,7 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    AccountId, ChainId, Hash, TransactionId,
+    AccountId, ChainId, Hash, TransactionId, access_body,
     codec::{DecodeError, Decoder, Encoder, Layout},
     limits,
     log::LoggedTransaction,
@@ -318,35 +318,8 @@ impl Transaction {
         if bytes.len() > limits::MAX_BODY_BYTES {
             return Err(TransactionError::TooLarge { limit: limits::MAX_BODY_BYTES, found: bytes.len() });
         }
-        let body = proto::TransactionBody::decode(&bytes[..])
-            .map_err(|error| TransactionError::Malformed(error.to_string()))?;
-        check_canonical(&body, bytes)?;
-        if body.chain_id != chain.0 {
-            return Err(TransactionError::WrongChain {
-                expected: *chain,
-                found: hex::encode(&body.chain_id),
-            });
-        }
-        if !limits::SALT_BYTES.contains(&body.salt.len()) {
-            return Err(TransactionError::field(
-                "salt",
-                format!(
-                    "{} to {} bytes, found {}",
-                    limits::SALT_BYTES.start(),
-                    limits::SALT_BYTES.end(),
-                    body.salt.len()
-                ),
-            ));
-        }
-        let act = decode_act(body.act)?;
+        let Content { sender, salt, expires_at_ms, act } = read_content(chain, bytes)?;
         let by_code = matches!(act, Act::RevokeConsent(RevokeBy::Code(_)));
-        let sender = match (by_code, body.sender.is_empty()) {
-            (true, true) => None,
-            (true, false) => {
-                return Err(TransactionError::field("sender", "a revocation by code has no sender"));
-            }
-            (false, _) => Some(TransactionError::account("sender", &body.sender)?),
-        };
         let expected = if by_code { 0 } else { limits::MAX_AUTHORIZATIONS };
         if found != expected {
             return Err(TransactionError::AuthorizationCount { expected, found });
@@ -363,8 +336,8 @@ impl Transaction {
             body: bytes.clone(),
             authorizations,
             sender,
-            salt: body.salt,
-            expires_at_ms: body.expires_at_ms,
+            salt,
+            expires_at_ms,
             act,
         })
     }
@@ -400,6 +373,58 @@ impl Transaction {
     pub fn stored_bytes(&self) -> usize {
         4 + self.body.len() + 1 + self.authorizations.len() * (1 + 32 + 64)
     }
+}
+
+/// What a body says, beside its chain.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) sender: Option<AccountId>,
+    pub(crate) salt: Vec<u8>,
+    pub(crate) expires_at_ms: u64,
+    pub(crate) act: Act,
+}
+
+fn read_content(chain: &ChainId, bytes: &[u8]) -> Result<Content, TransactionError> {
+    match access_body::read(bytes) {
+        Some((for_chain, content)) => check_chain(chain, &for_chain).map(|()| content),
+        None => read_any_content(chain, bytes),
+    }
+}
+
+fn check_chain(expected: &ChainId, found: &[u8]) -> Result<(), TransactionError> {
+    if found == expected.0 {
+        return Ok(());
+    }
+    Err(TransactionError::WrongChain { expected: *expected, found: hex::encode(found) })
+}
+
+/// The content of a body with any act, or what is wrong with it.
+pub(crate) fn read_any_content(chain: &ChainId, bytes: &[u8]) -> Result<Content, TransactionError> {
+    let body = proto::TransactionBody::decode(bytes)
+        .map_err(|error| TransactionError::Malformed(error.to_string()))?;
+    check_canonical(&body, bytes)?;
+    check_chain(chain, &body.chain_id)?;
+    if !limits::SALT_BYTES.contains(&body.salt.len()) {
+        return Err(TransactionError::field(
+            "salt",
+            format!(
+                "{} to {} bytes, found {}",
+                limits::SALT_BYTES.start(),
+                limits::SALT_BYTES.end(),
+                body.salt.len()
+            ),
+        ));
+    }
+    let act = decode_act(body.act)?;
+    let by_code = matches!(act, Act::RevokeConsent(RevokeBy::Code(_)));
+    let sender = match (by_code, body.sender.is_empty()) {
+        (true, true) => None,
+        (true, false) => {
+            return Err(TransactionError::field("sender", "a revocation by code has no sender"));
+        }
+        (false, _) => Some(TransactionError::account("sender", &body.sender)?),
+    };
+    Ok(Content { sender, salt: body.salt, expires_at_ms: body.expires_at_ms, act })
 }
 
 /// Whether a body is encoded in the one way in which it is signed.
