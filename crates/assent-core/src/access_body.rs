@@ -330,8 +330,7 @@ mod tests {
         }
     }
 
-    /// Every byte is changed to every other value, left out, and doubled; every length is cut to; two bodies are joined; the
-    /// pieces of one are put into each other's places.
+    /// Every byte is changed to every other value, left out, and doubled; bodies are cut, joined, and repeated in part.
     #[test]
     fn damaged_accesses_are_read_alike() {
         let mut seen: BTreeMap<(bool, bool), u64> = BTreeMap::new();
