@@ -15,14 +15,13 @@ RUN dpkg -s libclang-dev >/dev/null 2>&1 \
     || (apt-get update && apt-get install -y --no-install-recommends libclang-dev && rm -rf /var/lib/apt/lists/*)
 WORKDIR /workspace
 COPY --from=skeleton /skeleton .
-# As one program: three minutes more, and a tenth faster (docs/decisions/0020-how-it-is-compiled.md).
-ARG LTO=fat
-ENV CARGO_PROFILE_RELEASE_LTO=${LTO}
 RUN cargo build --release --locked --package assent --bin assent
 COPY . .
+# As one program: four minutes more, and a tenth faster (docs/decisions/0020-how-it-is-compiled.md).
+ARG LTO=fat
 # The copied files are older than what was built from the skeleton.
 RUN find crates proto -type f -exec touch {} + \
-    && cargo build --release --locked --package assent --bin assent \
+    && cargo rustc --release --locked --package assent --bin assent -- -C lto=${LTO} \
     && scripts/docker-rootfs "${CARGO_TARGET_DIR:-target}/release/assent" /rootfs
 
 FROM ${RUNTIME_IMAGE}

@@ -3,10 +3,16 @@
 CARGO ?= cargo
 # One profile for everything: RocksDB's C++ is compiled once for each (docs/decisions/0001-one-build-profile.md).
 RELEASE := --release --locked
+# The program is compiled as one, out of the libraries that tests use as well (docs/decisions/0020-how-it-is-compiled.md).
+AS_ONE := -C lto=fat
+# Flags of your own take the place of those in .cargo/config.toml.
+ifneq ($(RUSTFLAGS),)
+export RUSTFLAGS += -Cembed-bitcode=yes
+endif
 TARGET := $(shell $(CARGO) metadata --format-version 1 --no-deps --offline 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test stack-test fuzz instructions check verify-example
+.PHONY: help deps build workspace demo test stack-test fuzz instructions check verify-example
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -14,24 +20,28 @@ help: ## Show what can be made
 deps: ## Install what is missing on Debian (a C++ compiler, libclang)
 	@scripts/install-deps
 
-build: deps ## Build the programs
+workspace: deps
 	@scripts/announce-build
 	$(CARGO) build $(RELEASE) --workspace
+
+build: workspace ## Build the programs
+	@echo "== compiling the program as one: four minutes on 2 cores"
+	$(CARGO) rustc $(RELEASE) --package assent --bin assent -- $(AS_ONE)
 
 demo: build ## Run the main job and show it: consents become proofs
 	@scripts/demo "$(TARGET)/release"
 
-test: build ## Run all tests
+test: workspace ## Run all tests
 	@scripts/install-deps test
 	$(CARGO) test $(RELEASE) --workspace
 
-stack-test: build ## Build the image with a Docker engine, and kill the stack's containers under load
+stack-test: workspace ## Build the image with a Docker engine, and kill the stack's containers under load
 	@scripts/stack-test "$(TARGET)"
 
 fuzz: deps ## Fuzz everything that reads bytes of others, FUZZ_SECONDS (60) for each target
 	@scripts/fuzz $(or $(FUZZ_SECONDS),60) "$(TARGET)"
 
-instructions: build ## Count the instructions of the hot functions, and compare them with what they were
+instructions: workspace ## Count the instructions of the hot functions, and compare them with what they were
 	@scripts/instructions
 
 check: deps ## Formatting, lints, documentation
