@@ -554,7 +554,7 @@ fn a_prover_that_keeps_a_state_of_its_own_is_convicted_by_a_validator() {
             drop_effect(sealed, StateKey::subject_accesses(patient));
         }),
         ("a revocation within the batch dropped", |sealed| {
-            let revoked = sealed.state.iter().find_map(|(key, value)| {
+            let revoked = sealed.content.state.iter().find_map(|(key, value)| {
                 let record = ConsentRecord::decode(&value.record).ok()?;
                 record.revoked.map(|_| *key)
             });

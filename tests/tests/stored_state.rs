@@ -140,12 +140,12 @@ fn nothing_is_sequenced_where_a_stored_groups_record_is_gone_from_the_log() {
 }
 
 fn check(state: &impl StateRead, sealed: &SealedBatch, role: Role) {
-    assert!(sealed.seen.len() == 300 && sealed.state.len() > 10);
-    for (key, value) in &sealed.state {
+    assert!(sealed.content.seen.len() == 300 && sealed.content.state.len() > 10);
+    for (key, value) in &sealed.content.state {
         assert_eq!(state.value(*key).unwrap().as_ref(), Some(value), "{role:?}");
     }
     let mut requests = 0;
-    for (id, expected) in &sealed.seen {
+    for (id, expected) in &sealed.content.seen {
         let found = state.seen(id).unwrap().unwrap();
         assert_eq!(
             (found.at, &found.decisions, &found.scope),
@@ -159,7 +159,8 @@ fn check(state: &impl StateRead, sealed: &SealedBatch, role: Role) {
     }
     assert!(requests > 50);
     // Several at once, of which every other one is of nobody.
-    let ids = sealed.seen.keys().flat_map(|id| [*id, TransactionId(sha256(&id.0))]).collect::<Vec<_>>();
+    let ids =
+        sealed.content.seen.keys().flat_map(|id| [*id, TransactionId(sha256(&id.0))]).collect::<Vec<_>>();
     let known = state.known(&ids).unwrap();
-    assert_eq!(known, [true, false].repeat(sealed.seen.len()), "{role:?}");
+    assert_eq!(known, [true, false].repeat(sealed.content.seen.len()), "{role:?}");
 }

@@ -326,7 +326,7 @@ fn ledger(run: &Run) -> Lines {
         let b = header.number;
         let mut add = |name: &str, bytes: &[u8]| lines.add(format!("batch{b}.{name}"), bytes);
         let mut effects = Vec::new();
-        let written: BTreeMap<_, _> = sealed.state.iter().collect();
+        let written: BTreeMap<_, _> = sealed.content.state.iter().collect();
         for (i, (key, value)) in written.into_iter().enumerate() {
             add(&format!("state{i}.key"), &key.to_bytes());
             add(&format!("state{i}.salt"), &value.salt);

@@ -90,9 +90,9 @@ fn bytes(output: &GroupOutput) -> Vec<Vec<u8>> {
     if let Some(sealed) = &output.sealed {
         all.push(sealed.header.encode());
         all.push(sealed.cursor.encode());
-        let state: BTreeMap<_, _> = sealed.state.iter().collect();
+        let state: BTreeMap<_, _> = sealed.content.state.iter().collect();
         all.extend(state.into_iter().flat_map(|(key, value)| [key.to_bytes().to_vec(), value.to_bytes()]));
-        let seen: BTreeMap<_, _> = sealed.seen.iter().collect();
+        let seen: BTreeMap<_, _> = sealed.content.seen.iter().collect();
         all.extend(seen.into_values().map(|seen| format!("{seen:?}").into_bytes()));
     }
     all
@@ -128,9 +128,42 @@ proptest! {
             }
             let output = machine.apply_record(&store, record, &transactions).unwrap();
             if let Some(sealed) = &output.sealed {
-                store.flush(sealed);
+                store.flush(&sealed.content);
             }
             prop_assert_eq!(bytes(first), bytes(&output));
+        }
+    }
+
+    #[test]
+    fn batches_that_are_sealed_when_the_log_has_gone_on_are_the_same(groups in log()) {
+        let ledger = run(&groups);
+        let (mut store, machine) = (MemoryStore::default(), Machine::new(
+            ledger.manifest.clone(),
+            Cursor::genesis(&ledger.manifest),
+        ));
+        let mut machine = machine.unwrap();
+        let mut closed = Vec::new();
+        for record in &ledger.records {
+            machine.begin_group(ledger.start_of(record)).unwrap();
+            for transaction in machine.decode_record(record).unwrap() {
+                machine.execute(&store, &transaction).unwrap().unwrap();
+            }
+            let output = machine.close_group(record.seal).unwrap();
+            prop_assert!(output.sealed.is_none());
+            if let Some(batch) = output.closed {
+                store.flush(&batch);
+                closed.push(batch);
+            }
+        }
+        let at_once: Vec<_> = ledger.outputs.iter().filter_map(|output| output.sealed.as_ref()).collect();
+        prop_assert_eq!(at_once.len(), closed.len());
+        let mut previous_hash = [0; 32];
+        for (first, batch) in at_once.into_iter().zip(closed) {
+            let sealed = batch.seal(previous_hash);
+            prop_assert_eq!(&first.header, &sealed.header);
+            prop_assert_eq!(&first.effects, &sealed.effects);
+            prop_assert_eq!(&first.cursor, &sealed.cursor);
+            previous_hash = sealed.header.hash();
         }
     }
 

@@ -103,8 +103,8 @@ impl Executor {
         let begun = Instant::now();
         let replayed = Arc::new(self.replayer.apply(self.pending.as_ref(), batch)?);
         self.metrics.stages.observe(Stage::Reexecute, begun.elapsed());
-        if let Some(sealed) = replayed.outputs.last().and_then(|output| output.sealed.as_ref()) {
-            self.pending.push(sealed.clone());
+        if let Some(closed) = replayed.outputs.last().and_then(|output| output.closed.as_ref()) {
+            self.pending.push(closed.clone());
         }
         Ok(replayed)
     }

@@ -67,7 +67,7 @@ impl Committer {
         Self(stages)
     }
 
-    /// Commits what comes until nothing does any more, and hands it on to be stored. A group that seals a batch waits for one of
+    /// Commits what comes until nothing does any more, and hands it on to be stored. A group that closes a batch waits for one of
     /// `places` before.
     pub(crate) fn run(
         self,
@@ -82,7 +82,7 @@ impl Committer {
             };
             let (output, group) = self.commit(output, &cursor)?;
             answer(waiting, Some(&group));
-            let has_place = output.sealed.is_none() || places.send(()).is_ok();
+            let has_place = output.closed.is_none() || places.send(()).is_ok();
             if !has_place || to_store.send(output).is_err() {
                 // The other stage has ended, and says why.
                 return Ok(());

@@ -127,7 +127,7 @@ impl Executor {
             metrics: config.metrics.clone(),
         };
         let committer = Committer::new(stages.clone());
-        let mut storer = Storer::new(stages.clone(), cursor.next_position);
+        let mut storer = Storer::new(stages.clone(), &cursor);
         let end = store.log_end()?;
         let mut told = Instant::now();
         for position in cursor.next_position..end {
@@ -140,8 +140,8 @@ impl Executor {
             let transactions = machine.decode_record(&record).map_err(replay)?;
             let output = machine.apply_record(state.as_ref(), &record, &transactions).map_err(replay)?;
             let signature = store.group_signature(position)?;
-            if let Some(sealed) = &output.sealed {
-                state.push(sealed.clone());
+            if let Some(closed) = &output.closed {
+                state.push(closed.clone());
             }
             let output = committer.recover(output, signature, machine.cursor());
             storer.take(&output)?;
@@ -415,12 +415,13 @@ impl Executing {
 
     /// Ends the group and hands it on to be committed. False where nobody takes it any more.
     fn hand_on(&mut self, waiting: Vec<(oneshot::Sender<Reply>, Pending)>, seal: bool) -> bool {
-        let output = self.machine.end_group(seal);
+        // The thread that stores the batch seals it.
+        let output = self.machine.close_group(seal);
         if let Some(output) = &output {
             // The operator's word is used up by the group that is committed with it, not by one that came to nothing.
             self.time_step_accepted &= !output.record.time_confirmed;
-            if let Some(sealed) = &output.sealed {
-                self.state.push(sealed.clone());
+            if let Some(closed) = &output.closed {
+                self.state.push(closed.clone());
             }
         }
         self.to_commit.send(Executed { output, cursor: self.machine.cursor().clone(), waiting }).is_ok()

@@ -140,7 +140,7 @@ impl View {
             batch.groups.push((first, group.clone()));
         }
         let entries = open.entries();
-        if output.sealed.is_some() {
+        if output.closed.is_some() {
             open.batches.push_back(Batch::default());
         }
         open.cursor = Cursor { next_batch: stored, ..cursor.clone() };

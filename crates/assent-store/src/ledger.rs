@@ -287,12 +287,12 @@ impl LedgerStore {
         let (db, sealed) = (&self.database, write.sealed);
         let mut writes = Writes::default();
         // In the order of their keys, neighbours are found and written together.
-        let mut state: Vec<_> = sealed.state.iter().collect();
+        let mut state: Vec<_> = sealed.content.state.iter().collect();
         state.sort_unstable_by_key(|(key, _)| **key);
         for (key, value) in state {
             db.put(&mut writes, Family::State, &key.to_bytes(), &value.to_bytes());
         }
-        let mut seen: Vec<_> = sealed.seen.iter().collect();
+        let mut seen: Vec<_> = sealed.content.seen.iter().collect();
         seen.sort_unstable_by_key(|(id, _)| **id);
         for (id, seen) in seen {
             db.put(&mut writes, Family::Transactions, &id.0, &seen.at.sequence.to_be_bytes());
@@ -312,7 +312,7 @@ impl LedgerStore {
                     None => db.delete(&mut writes, Family::StateTree, id),
                 }
             }
-            let mut appends: Vec<_> = sealed.appends.iter().collect();
+            let mut appends: Vec<_> = sealed.content.appends.iter().collect();
             appends.sort_unstable_by_key(|append| (append.log, append.index));
             for append in appends {
                 let key = party_logs::row_key(append.log, append.index);

@@ -1,4 +1,4 @@
-//! State as of the newest sealed batch, where storing batches lags behind.
+//! State as of the newest closed batch, where storing batches lags behind.
 
 use std::{
     collections::VecDeque,
@@ -7,16 +7,16 @@ use std::{
 
 use assent_core::{
     TransactionId,
-    machine::{SealedBatch, StateError, StateRead},
+    machine::{ClosedBatch, StateError, StateRead},
     records::{SeenTransaction, StateKey, StateValue},
 };
 
 use crate::LedgerStore;
 
-/// What sealed batches wrote that are not stored yet, over what is stored.
+/// What closed batches wrote that are not stored yet, over what is stored.
 pub struct Overlay {
     store: Arc<LedgerStore>,
-    batches: RwLock<VecDeque<Arc<SealedBatch>>>,
+    batches: RwLock<VecDeque<Arc<ClosedBatch>>>,
 }
 
 impl Overlay {
@@ -27,7 +27,7 @@ impl Overlay {
     }
 
     /// Lays the next batch over the others.
-    pub fn push(&self, batch: Arc<SealedBatch>) {
+    pub fn push(&self, batch: Arc<ClosedBatch>) {
         self.batches.write().unwrap_or_else(PoisonError::into_inner).push_back(batch);
     }
 
@@ -36,7 +36,7 @@ impl Overlay {
         self.batches.write().unwrap_or_else(PoisonError::into_inner).pop_front();
     }
 
-    fn find<T>(&self, look: impl Fn(&SealedBatch) -> Option<T>) -> Option<T> {
+    fn find<T>(&self, look: impl Fn(&ClosedBatch) -> Option<T>) -> Option<T> {
         let batches = self.batches.read().unwrap_or_else(PoisonError::into_inner);
         batches.iter().rev().find_map(|batch| look(batch))
     }

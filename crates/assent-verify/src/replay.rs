@@ -318,8 +318,8 @@ pub struct MemoryState {
 impl MemoryState {
     /// Takes in what a batch changed.
     pub fn apply(&mut self, sealed: &SealedBatch) {
-        self.values.extend(sealed.state.iter().map(|(key, value)| (*key, value.clone())));
-        self.seen.extend(sealed.seen.iter().map(|(id, seen)| (*id, seen.clone())));
+        self.values.extend(sealed.content.state.iter().map(|(key, value)| (*key, value.clone())));
+        self.seen.extend(sealed.content.seen.iter().map(|(id, seen)| (*id, seen.clone())));
     }
 }
 

@@ -9,13 +9,13 @@ mod view;
 
 use std::sync::Arc;
 
-use assent_merkle::{leaf_hash, root_of_leaf_hashes};
+use assent_merkle::leaf_hash;
 use bytes::BytesMut;
 use thiserror::Error;
 
 use crate::{
     ChainId, Hash, Map, Set, TransactionId,
-    batch::{BaseBlock, BatchHeader, RefusalReason, effects_root},
+    batch::{BaseBlock, RefusalReason},
     codec::{DecodeError, Encoder, Layout},
     execute,
     kept::{self, Decoded, Kept},
@@ -31,7 +31,7 @@ use crate::{
 
 pub(crate) use view::View;
 
-pub use output::{Cursor, GroupOutput, SealedBatch};
+pub use output::{ClosedBatch, Cursor, GroupOutput, SealedBatch};
 
 /// Reading state failed. Nothing can be decided then.
 #[derive(Debug, Error)]
@@ -388,6 +388,19 @@ impl Machine {
     /// Ends the group, and with `seal` the batch. `None` for a group without effect: no transactions, nothing to seal.
     #[must_use]
     pub fn end_group(&mut self, seal: bool) -> Option<GroupOutput> {
+        let mut output = self.close_group(seal)?;
+        if let Some(closed) = &output.closed {
+            let sealed = closed.clone().seal(self.cursor.previous_hash);
+            self.cursor.previous_hash = sealed.cursor.previous_hash;
+            output.sealed = Some(Arc::new(sealed));
+        }
+        Some(output)
+    }
+
+    /// The same, and whoever takes the batch seals it ([`ClosedBatch::seal`]): the next group need not wait for that. The cursor's
+    /// hash of a header stays what it was.
+    #[must_use]
+    pub fn close_group(&mut self, seal: bool) -> Option<GroupOutput> {
         let size = self.open_size();
         let group = self.group.take()?;
         let seal = seal && size.entries > 0;
@@ -429,7 +442,7 @@ impl Machine {
         };
         let record_bytes = record.encode();
         self.open.record_hashes.push(leaf_hash(&record_bytes));
-        let sealed = seal.then(|| Arc::new(self.seal()));
+        let closed = seal.then(|| Arc::new(self.close()));
         Some(GroupOutput {
             record,
             record_bytes,
@@ -437,43 +450,27 @@ impl Machine {
             batch_number,
             deadline_ms: start.time_ms + self.manifest.limits.max_seal_delay_ms,
             state,
-            sealed,
+            closed,
+            sealed: None,
             chain_id: self.chain_id,
             key_id: self.key_id,
         })
     }
 
-    fn seal(&mut self) -> SealedBatch {
+    fn close(&mut self) -> ClosedBatch {
         let next = OpenBatch::as_large_as(&self.open);
         let open = std::mem::replace(&mut self.open, next);
-        let mut effects: Vec<(Hash, Hash)> =
-            open.state.iter().map(|(key, value)| (key.hash(), value.hash())).collect();
-        effects.sort_unstable();
-        let header = BatchHeader {
-            chain_id: self.chain_id,
-            epoch: self.cursor.epoch,
-            ruleset: self.ruleset.number(),
-            number: self.cursor.next_batch,
-            first_sequence: self.cursor.next_sequence - open.leaf_hashes.len() as u64,
-            entry_count: open.size.entries,
-            entries_root: root_of_leaf_hashes(&open.leaf_hashes),
-            effects_root: effects_root(&effects),
-            log_root: root_of_leaf_hashes(&open.record_hashes),
-            previous_hash: self.cursor.previous_hash,
-            time_ms: self.cursor.time_ms,
-            base_height: self.cursor.base.height,
-            base_hash: self.cursor.base.hash,
-            key_id: self.key_id,
-        };
         self.cursor.next_batch += 1;
-        self.cursor.previous_hash = header.hash();
-        SealedBatch {
-            header,
+        ClosedBatch {
             state: open.state,
-            effects,
             appends: open.appends,
             seen: open.seen,
+            leaf_hashes: open.leaf_hashes,
+            record_hashes: open.record_hashes,
             cursor: self.cursor.clone(),
+            chain_id: self.chain_id,
+            key_id: self.key_id,
+            ruleset: self.ruleset.number(),
         }
     }
 

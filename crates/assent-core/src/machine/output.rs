@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use assent_merkle::root_of_leaf_hashes;
+
 use crate::{
     ChainId, Hash, Map, TransactionId,
-    batch::{BaseBlock, BatchHeader, Receipt},
+    batch::{BaseBlock, BatchHeader, Receipt, effects_root},
     codec::{DecodeError, Decoder, Encoder, Layout},
     log::LogRecord,
     manifest::GenesisManifest,
@@ -97,7 +99,9 @@ pub struct GroupOutput {
     pub deadline_ms: u64,
     /// The state records that the group wrote.
     pub state: Map<StateKey, StateValue>,
-    /// The batch, where the group sealed it.
+    /// The batch, where the group was its last.
+    pub closed: Option<Arc<ClosedBatch>>,
+    /// The same, sealed; `None` also where that was left to whom it is handed on to ([`Machine::close_group`]).
     pub sealed: Option<Arc<SealedBatch>>,
     pub(super) chain_id: ChainId,
     pub(super) key_id: Hash,
@@ -117,20 +121,67 @@ impl GroupOutput {
     }
 }
 
+/// Everything that a batch changed whose last group has ended. What its header commits to is still to be hashed, which takes
+/// several milliseconds and waits for nothing but the header before it.
+#[derive(Clone, Debug)]
+pub struct ClosedBatch {
+    /// All state records that it wrote, final.
+    pub state: Map<StateKey, StateValue>,
+    /// What it appended to the logs of subjects and recipients, in order.
+    pub appends: Vec<LogAppend>,
+    /// Its transactions.
+    pub seen: Map<TransactionId, Arc<SeenTransaction>>,
+    /// Hashes of its entries' leaves.
+    pub(super) leaf_hashes: Vec<Hash>,
+    /// Hashes of its log records, as leaves.
+    pub(super) record_hashes: Vec<Hash>,
+    /// Where the ledger stands now, but for the hash of the header.
+    pub(super) cursor: Cursor,
+    pub(super) chain_id: ChainId,
+    pub(super) key_id: Hash,
+    pub(super) ruleset: u32,
+}
+
+impl ClosedBatch {
+    /// Hashes it all. `previous_hash` is that of the header before it, zeros for the first batch.
+    #[must_use]
+    pub fn seal(self: Arc<Self>, previous_hash: Hash) -> SealedBatch {
+        let mut effects: Vec<(Hash, Hash)> =
+            self.state.iter().map(|(key, value)| (key.hash(), value.hash())).collect();
+        effects.sort_unstable();
+        let cursor = &self.cursor;
+        let entries = self.leaf_hashes.len();
+        let header = BatchHeader {
+            chain_id: self.chain_id,
+            epoch: cursor.epoch,
+            ruleset: self.ruleset,
+            number: cursor.next_batch - 1,
+            first_sequence: cursor.next_sequence - entries as u64,
+            entry_count: u32::try_from(entries).unwrap_or(u32::MAX),
+            entries_root: root_of_leaf_hashes(&self.leaf_hashes),
+            effects_root: effects_root(&effects),
+            log_root: root_of_leaf_hashes(&self.record_hashes),
+            previous_hash,
+            time_ms: cursor.time_ms,
+            base_height: cursor.base.height,
+            base_hash: cursor.base.hash,
+            key_id: self.key_id,
+        };
+        let cursor = Cursor { previous_hash: header.hash(), ..cursor.clone() };
+        SealedBatch { header, effects, cursor, content: self }
+    }
+}
+
 /// A sealed batch, and everything that it changed.
 #[derive(Clone, Debug)]
 pub struct SealedBatch {
     /// The header to sign.
     pub header: BatchHeader,
-    /// All state records that it wrote, final.
-    pub state: Map<StateKey, StateValue>,
     /// Hashes of the keys and values that it wrote, in ascending order of the key hashes: what the effects root is over, and
     /// what the state tree takes in.
     pub effects: Vec<(Hash, Hash)>,
-    /// What it appended to the logs of subjects and recipients, in order.
-    pub appends: Vec<LogAppend>,
-    /// Its transactions.
-    pub seen: Map<TransactionId, Arc<SeenTransaction>>,
     /// Where the ledger stands now.
     pub cursor: Cursor,
+    /// What it changed.
+    pub content: Arc<ClosedBatch>,
 }

@@ -10,7 +10,7 @@ use assent_core::{
     AccountId, TransactionId,
     batch::BaseBlock,
     log::LogRecord,
-    machine::{Cursor, GroupOutput, GroupStart, Machine, SealedBatch, StateError, StateRead},
+    machine::{ClosedBatch, Cursor, GroupOutput, GroupStart, Machine, StateError, StateRead},
     manifest::{BaseNetwork, GenesisManifest, LedgerLimits, OutPoint},
     records::{SeenTransaction, StateKey, StateValue},
     ruleset::Ruleset,
@@ -39,9 +39,9 @@ impl StateRead for MemoryStore {
 }
 
 impl MemoryStore {
-    pub fn flush(&mut self, sealed: &SealedBatch) {
-        self.state.extend(sealed.state.clone());
-        self.seen.extend(sealed.seen.clone());
+    pub fn flush(&mut self, batch: &ClosedBatch) {
+        self.state.extend(batch.state.clone());
+        self.seen.extend(batch.seen.clone());
     }
 }
 
@@ -148,7 +148,7 @@ impl Ledger {
         }
         let output = self.machine.end_group(seal)?;
         if let Some(sealed) = &output.sealed {
-            self.store.flush(sealed);
+            self.store.flush(&sealed.content);
         }
         self.records.push(output.record.clone());
         self.outputs.push(output);
@@ -268,7 +268,7 @@ pub fn replay(
         let transactions = machine.decode_record(&decoded).unwrap();
         let output = machine.apply_record(&store, &decoded, &transactions).unwrap();
         if let Some(sealed) = &output.sealed {
-            store.flush(sealed);
+            store.flush(&sealed.content);
             cursor = sealed.cursor.clone();
         }
         outputs.push(output);

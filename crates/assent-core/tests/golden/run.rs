@@ -168,7 +168,7 @@ impl Runner {
         }
         let output = self.machine.end_group(seal).unwrap();
         if let Some(sealed) = &output.sealed {
-            self.store.flush(sealed);
+            self.store.flush(&sealed.content);
         }
         self.run.transactions.push(transactions);
         self.run.outputs.push(output);
