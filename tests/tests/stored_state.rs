@@ -37,7 +37,7 @@ fn state_and_transactions_come_back_as_execution_needs_them() {
             }
         }
         let overlay = Overlay::new(store.clone());
-        overlay.push(sealed.clone());
+        overlay.push(sealed.content.clone());
         check(&overlay, &sealed, role);
         assert!(store.seen(&transactions[0].id).unwrap().is_none());
         let groups: &[&_] = if role == Role::Sequencer {

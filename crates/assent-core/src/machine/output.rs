@@ -101,7 +101,7 @@ pub struct GroupOutput {
     pub state: Map<StateKey, StateValue>,
     /// The batch, where the group was its last.
     pub closed: Option<Arc<ClosedBatch>>,
-    /// The same, sealed; `None` also where that was left to whom it is handed on to ([`Machine::close_group`]).
+    /// The same, sealed; `None` also where that was left to whom it is handed on to ([`close_group`](super::Machine::close_group)).
     pub sealed: Option<Arc<SealedBatch>>,
     pub(super) chain_id: ChainId,
     pub(super) key_id: Hash,
