@@ -5,9 +5,10 @@ CARGO ?= cargo
 RELEASE := --release --locked
 # The program is compiled as one, out of the libraries that tests use as well (docs/decisions/0020-how-it-is-compiled.md).
 AS_ONE := -C lto=fat
-# Flags of your own take the place of those in .cargo/config.toml.
-ifneq ($(RUSTFLAGS),)
-export RUSTFLAGS += -Cembed-bitcode=yes
+# Flags of your own, also none, take the place of those in .cargo/config.toml: AVX-512 is left out then.
+ifneq ($(origin RUSTFLAGS),undefined)
+override RUSTFLAGS += -Cembed-bitcode=yes
+export RUSTFLAGS
 endif
 TARGET := $(shell $(CARGO) metadata --format-version 1 --no-deps --offline 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
@@ -25,7 +26,7 @@ workspace: deps
 	$(CARGO) build $(RELEASE) --workspace
 
 build: workspace ## Build the programs
-	@echo "== compiling the program as one: four minutes on 2 cores"
+	@echo "== compiling the program as one: four minutes on 2 cores where something has changed"
 	$(CARGO) rustc $(RELEASE) --package assent --bin assent -- $(AS_ONE)
 
 demo: build ## Run the main job and show it: consents become proofs

@@ -52,7 +52,7 @@ pub enum Stage {
     Execute,
     /// Sequencer: the synced write of one group.
     Sync,
-    /// Sequencer: storing one sealed batch.
+    /// Sequencer: hashing and storing one batch.
     Seal,
     /// Prover, validator: executing one batch again, signatures included.
     Reexecute,

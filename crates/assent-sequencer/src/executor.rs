@@ -38,7 +38,7 @@ const GROUP_TRANSACTIONS: usize = 512;
 /// Executed groups that wait while one is being synced: with more, a group waits longer than its own sync takes.
 const GROUPS_AHEAD: usize = 2;
 
-/// Sealed batches that are being stored or wait for it. They are in memory, twice.
+/// Closed batches that are being sealed and stored or wait for it. They are in memory, twice.
 const SEALED_AHEAD: usize = 2;
 
 /// How long a group pauses while the prover is behind: with full groups, about what one takes beside a prover.

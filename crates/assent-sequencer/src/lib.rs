@@ -5,7 +5,7 @@
 //! 2. Worker threads (`admission.rs`) check signatures in batches, off the async threads.
 //! 3. One executor thread owns the state machine. It drains what is admitted and executes it as one group.
 //! 4. A second thread commits the group with one synced write, and only then publishes it and answers, while the executor is at
-//!    the next group; a third stores sealed batches (`commit.rs`).
+//!    the next group (`commit.rs`); a third seals and stores batches (`storing.rs`).
 //!
 //! # What happens on a crash
 //! Before the commit returns, nothing of a group is visible to anyone: clients get no answer and submit again. After it, the

@@ -1,5 +1,5 @@
 //! Sealing and storing what is committed. Each group's entries are written as it comes, so that less is left to do at once when
-//! its batch is sealed; and what a header commits to is hashed here, where no client waits for it.
+//! its batch is sealed; and what a header commits to is hashed here, where no client waits for it while storing keeps up.
 
 use std::{
     sync::{Arc, mpsc::Receiver},

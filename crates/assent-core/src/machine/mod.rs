@@ -398,7 +398,7 @@ impl Machine {
     }
 
     /// The same, and whoever takes the batch seals it ([`ClosedBatch::seal`]): the next group need not wait for that. The cursor's
-    /// hash of a header stays what it was.
+    /// hash of a header stays what it was, so a machine that has left one batch to others leaves all of them.
     #[must_use]
     pub fn close_group(&mut self, seal: bool) -> Option<GroupOutput> {
         let size = self.open_size();

@@ -23,7 +23,10 @@ pub struct Cursor {
     pub next_sequence: u64,
     /// Number of the next batch.
     pub next_batch: u64,
-    /// Hash of the last header; zeros before the first.
+    /// Hash of the last header; zeros before the first. A machine that leaves sealing to others ([`close_group`]) has that of the
+    /// last one that it sealed itself.
+    ///
+    /// [`close_group`]: super::Machine::close_group
     pub previous_hash: Hash,
     /// Time of the last group.
     pub time_ms: u64,
