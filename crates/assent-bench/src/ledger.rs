@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use assent_core::{
     batch::BaseBlock,
-    machine::{Cursor, GroupOutput, GroupStart, Machine, SealedBatch, StateError},
+    machine::{Cursor, GroupOutput, GroupStart, LOOK_AHEAD, Machine, SealedBatch, StateError},
     manifest::{BaseNetwork, GenesisManifest, LedgerLimits, OutPoint},
     ruleset::{Ruleset, RulesetError},
     signature::KeyPair,
@@ -112,8 +112,11 @@ impl MemoryLedger {
     ) -> Result<Option<GroupOutput>, StateError> {
         let start = self.start();
         self.machine.begin_group(start).map_err(|fault| StateError::Storage(Box::new(fault)))?;
-        for transaction in transactions {
-            let _refused = self.machine.execute(&self.state, transaction)?;
+        for transactions in transactions.chunks(LOOK_AHEAD) {
+            self.machine.look_ahead(transactions.iter());
+            for transaction in transactions {
+                let _refused = self.machine.execute(&self.state, transaction)?;
+            }
         }
         Ok(self.machine.end_group(seal))
     }

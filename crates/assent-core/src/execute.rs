@@ -9,6 +9,7 @@ use crate::{
     AccountId, Hash, TransactionId,
     batch::RefusalReason,
     codec::DecodeError,
+    kept::Decoded,
     limits,
     machine::{StateError, StateRead, View},
     manifest::LedgerLimits,
@@ -16,7 +17,7 @@ use crate::{
     policy::{self, Addressees, CitedRequest, Decision, Question, Reason},
     records::{
         AccessLogLeaf, AccountRecord, ActiveConsents, ActorAccesses, ActorLogLeaf, Consent, ConsentLogLeaf,
-        ConsentRecord, Moment, Record, RevocationCodeRecord, SeenTransaction, StateKey, SubjectAccesses,
+        ConsentRecord, Moment, RevocationCodeRecord, SeenTransaction, StateKey, SubjectAccesses,
     },
     ruleset::{CONFIDENTIALITY_SYSTEM, PURPOSE_SYSTEM, Ruleset, SENSITIVITY_SYSTEM},
     terms::{Coding, ConsentTerms, Effect, Provision},
@@ -129,10 +130,7 @@ impl<S: StateRead> Context<'_, '_, S> {
     }
 
     /// A record to be changed; a new one where there is none.
-    fn taken<R>(&mut self, key: StateKey) -> Result<R, StateError>
-    where
-        R: Record + Clone + Default + Send + Sync + std::fmt::Debug + 'static,
-    {
+    fn taken<R: Decoded + Clone + Default>(&mut self, key: StateKey) -> Result<R, StateError> {
         Ok(self.view.read(key)?.map(Arc::unwrap_or_clone).unwrap_or_default())
     }
 

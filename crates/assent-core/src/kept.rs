@@ -1,49 +1,64 @@
 //! What execution keeps in memory of what is older than the open batch. How much that is changes no result.
 
-use std::{any::Any, sync::Arc};
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher, Hash},
+    sync::Arc,
+};
 
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter, Weighter, unsync};
+use foldhash::fast::RandomState;
+use hashbrown::{HashTable, hash_table::Entry};
 
 use crate::{
     TransactionId,
-    records::{Record, SeenTransaction, StateKey},
+    records::{
+        AccountRecord, ActiveConsents, ActorAccesses, Consent, Record, RevocationCodeRecord, SeenTransaction,
+        StateKey, SubjectAccesses,
+    },
 };
 
 /// A record as execution uses it: decoded, and shared with whatever else keeps it.
-pub(crate) trait Decoded: Any + Send + Sync + std::fmt::Debug {
-    fn encoded(&self) -> Vec<u8>;
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+pub(crate) trait Decoded: Record {
+    fn any(self: Arc<Self>) -> AnyRecord;
+    /// `None` for a record of another type. A key has records of one type only.
+    fn of(record: &AnyRecord) -> Option<&Arc<Self>>;
 }
 
-impl<R: Record + Send + Sync + std::fmt::Debug + 'static> Decoded for R {
-    fn encoded(&self) -> Vec<u8> {
-        self.encode()
-    }
+macro_rules! any_record {
+    ($($type:ident),*) => {
+        /// A decoded record of any type.
+        #[derive(Clone, Debug)]
+        pub(crate) enum AnyRecord {
+            $($type(Arc<$type>)),*
+        }
 
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
+        impl AnyRecord {
+            fn encode(&self) -> Vec<u8> {
+                match self {
+                    $(Self::$type(record) => record.encode()),*
+                }
+            }
+        }
+
+        $(impl Decoded for $type {
+            fn any(self: Arc<Self>) -> AnyRecord {
+                AnyRecord::$type(self)
+            }
+
+            fn of(record: &AnyRecord) -> Option<&Arc<Self>> {
+                match record {
+                    AnyRecord::$type(record) => Some(record),
+                    _ => None,
+                }
+            }
+        })*
+    };
 }
 
-/// A decoded record as what it is. A key has records of one type only, so what is kept under it is of the type that is asked for.
-pub(crate) fn as_type<R: Record + Send + Sync + 'static>(record: &Arc<dyn Decoded>) -> Option<Arc<R>> {
-    record.clone().into_any().downcast().ok()
-}
+any_record!(AccountRecord, ActiveConsents, ActorAccesses, Consent, RevocationCodeRecord, SubjectAccesses);
 
 /// Bytes that decoded records may take unless it is said otherwise.
 pub(crate) const DEFAULT_BYTES: u64 = 256 * 1024 * 1024;
-
-/// A record, and the bytes that it takes encoded.
-type KeptRecord = (Arc<dyn Decoded>, usize);
-
-#[derive(Clone, Debug)]
-struct Weigh;
-
-impl Weighter<StateKey, KeptRecord> for Weigh {
-    fn weight(&self, _: &StateKey, (_, encoded): &KeptRecord) -> u64 {
-        (KEPT_OVERHEAD + encoded + encoded / 2) as u64
-    }
-}
 
 /// Bytes of a record beside those of its content, which decoded and in small pieces are half as many again as encoded: key,
 /// pointers, counts, what the allocator adds.
@@ -52,68 +67,344 @@ const KEPT_OVERHEAD: usize = 192;
 const SEEN_SHARE: u64 = 8;
 /// Bytes that such a transaction takes: its key, and a request's scope.
 const SEEN_BYTES: u64 = 512;
-/// Share of the transactions that may stay because they were cited before. A request is cited within minutes, often once: what
-/// matters is how many of the newest there are, where a cache's usual policy keeps those that were asked for twice.
-const SEEN_AGAIN: f64 = 0.1;
 
-/// Decoded records as of the last group that was ended, and transactions, as far as they fit. Nobody else changes state, so what
-/// is here is newer than, or the same as, what the store has.
+/// Bytes that a record takes in memory.
+fn weight(encoded: usize) -> u32 {
+    u32::try_from(KEPT_OVERHEAD + encoded + encoded / 2).unwrap_or(u32::MAX)
+}
+
+/// A record in its place.
+#[derive(Debug)]
+struct Slot {
+    key: StateKey,
+    record: AnyRecord,
+    /// What it counts as; for a written one, what the record before it did.
+    weight: u32,
+    /// Asked for since the hand last came by.
+    used: bool,
+    /// By the open group: it stays until that ends.
+    written: bool,
+}
+
+/// What a key had before the open group wrote it.
+#[derive(Debug)]
+pub(crate) struct Before {
+    key: StateKey,
+    record: Option<(AnyRecord, u32)>,
+}
+
+/// Decoded records as of the last transaction that was executed, and requests, as far as they fit. Nobody else changes state, so
+/// what is here is newer than, or the same as, what the store has.
+///
+/// A record lies in the table itself, so that one that is not in the processor's cache costs few waits for memory. What has to go
+/// is found by a hand that goes around the table and spares what was asked for since it last came by (the "clock" of
+/// [Corbató, 1968]).
+///
+/// [Corbató, 1968]: https://apps.dtic.mil/sti/citations/AD0687552
 #[derive(Debug)]
 pub(crate) struct Kept {
-    records: unsync::Cache<StateKey, KeptRecord, Weigh>,
-    seen: unsync::Cache<TransactionId, Arc<SeenTransaction>>,
+    records: HashTable<Slot>,
+    hasher: RandomState,
+    /// Where the hand is.
+    hand: usize,
+    weight: u64,
+    limit: u64,
+    seen: HashTable<(TransactionId, Arc<SeenTransaction>)>,
+    /// The same in the order in which they came. A request is cited within minutes, often once: what matters is how many of the
+    /// newest there are.
+    order: VecDeque<TransactionId>,
+    most_seen: usize,
 }
 
 impl Kept {
     /// What fits into so many bytes.
     pub(crate) fn new(bytes: u64) -> Self {
-        let seen = bytes / SEEN_SHARE;
-        let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let transactions = (seen / SEEN_BYTES).max(1);
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(count(transactions))
-            .weight_capacity(transactions)
-            .hot_allocation(SEEN_AGAIN)
-            .ghost_allocation(0.0)
-            .build();
+        let of_seen = bytes / SEEN_SHARE;
         Self {
-            // A rough count of records, for the first size of the cache's tables.
-            records: unsync::Cache::with_weighter(count(bytes / 1024), bytes - seen, Weigh),
-            seen: match options {
-                Ok(options) => unsync::Cache::with_options(
-                    options,
-                    UnitWeighter,
-                    DefaultHashBuilder::default(),
-                    unsync::DefaultLifecycle::default(),
-                ),
-                // Only what is missing can be wrong, and nothing is.
-                Err(_) => unsync::Cache::new(count(transactions)),
-            },
+            records: HashTable::new(),
+            hasher: RandomState::default(),
+            hand: 0,
+            weight: 0,
+            limit: bytes - of_seen,
+            seen: HashTable::new(),
+            order: VecDeque::new(),
+            most_seen: usize::try_from(of_seen / SEEN_BYTES).unwrap_or(usize::MAX).max(1),
         }
     }
 
-    /// A record.
-    pub(crate) fn record<R: Record + Send + Sync + 'static>(&self, key: &StateKey) -> Option<Arc<R>> {
-        self.records.get(key).and_then(|(record, _)| as_type(record))
+    fn hash(&self, key: &impl Hash) -> u64 {
+        self.hasher.hash_one(key)
     }
 
-    /// Keeps a record that takes so many bytes encoded.
-    pub(crate) fn keep(&mut self, key: StateKey, record: Arc<dyn Decoded>, encoded: usize) {
-        self.records.insert(key, (record, encoded));
+    /// The place of a record, or where it would be.
+    fn entry(&mut self, key: StateKey) -> Entry<'_, Slot> {
+        let hasher = &self.hasher;
+        self.records.entry(hasher.hash_one(key), |slot| slot.key == key, |slot| hasher.hash_one(slot.key))
+    }
+
+    /// A record.
+    pub(crate) fn record<R: Decoded>(&mut self, key: &StateKey) -> Option<Arc<R>> {
+        let slot = self.records.find_mut(self.hasher.hash_one(key), |slot| slot.key == *key)?;
+        if !slot.used {
+            slot.used = true;
+        }
+        R::of(&slot.record).cloned()
+    }
+
+    /// Where a record is, for [`Self::record_at`] before anything else is kept.
+    pub(crate) fn place(&self, key: StateKey) -> Option<usize> {
+        self.records.find_bucket_index(self.hash(&key), |slot| slot.key == key)
+    }
+
+    /// The record in a place.
+    pub(crate) fn record_at(&self, place: usize) -> Option<&AnyRecord> {
+        self.records.get_bucket(place).map(|slot| &slot.record)
+    }
+
+    /// Where a transaction is, for [`Self::transaction_at`] before anything else is kept.
+    pub(crate) fn place_of_transaction(&self, id: &TransactionId) -> Option<usize> {
+        self.seen.find_bucket_index(self.hash(id), |(kept, _)| kept == id)
+    }
+
+    /// The transaction in a place.
+    pub(crate) fn transaction_at(&self, place: usize) -> Option<&SeenTransaction> {
+        self.seen.get_bucket(place).map(|(_, seen)| seen.as_ref())
+    }
+
+    /// Keeps a record of the store that takes so many bytes encoded.
+    pub(crate) fn keep<R: Decoded>(&mut self, key: StateKey, record: Arc<R>, encoded: usize) {
+        let weight = weight(encoded);
+        self.put(key, record.any(), weight);
+        self.make_room();
+    }
+
+    fn put(&mut self, key: StateKey, record: AnyRecord, weight: u32) {
+        let slot = Slot { key, record, weight, used: false, written: false };
+        let before = match self.entry(key) {
+            Entry::Occupied(mut entry) => std::mem::replace(entry.get_mut(), slot).weight,
+            Entry::Vacant(entry) => {
+                entry.insert(slot);
+                0
+            }
+        };
+        self.weight = self.weight + u64::from(weight) - u64::from(before);
+    }
+
+    /// Takes in what the open group writes. What was there before comes back where it is the first time that the group writes it:
+    /// for [`Self::settle`] or [`Self::restore`].
+    pub(crate) fn write<R: Decoded>(&mut self, key: StateKey, record: R) -> Option<Before> {
+        let record = Arc::new(record).any();
+        match self.entry(key) {
+            Entry::Occupied(entry) => {
+                let slot = entry.into_mut();
+                let before = std::mem::replace(&mut slot.record, record);
+                let first = !std::mem::replace(&mut slot.written, true);
+                first.then(|| Before { key, record: Some((before, slot.weight)) })
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Slot { key, record, weight: 0, used: false, written: true });
+                Some(Before { key, record: None })
+            }
+        }
+    }
+
+    /// Ends a group that wrote these keys. Hands on each of them with its record, encoded.
+    pub(crate) fn settle(&mut self, written: Vec<Before>, mut each: impl FnMut(StateKey, Vec<u8>)) {
+        for Before { key, .. } in written {
+            let hash = self.hash(&key);
+            let Some(slot) = self.records.find_mut(hash, |slot| slot.key == key) else { continue };
+            let encoded = slot.record.encode();
+            let after = weight(encoded.len());
+            self.weight = self.weight + u64::from(after) - u64::from(slot.weight);
+            slot.weight = after;
+            slot.written = false;
+            each(key, encoded);
+        }
+        self.make_room();
+    }
+
+    /// Leaves nothing of a group that wrote these keys.
+    pub(crate) fn restore(&mut self, written: Vec<Before>) {
+        for Before { key, record } in written {
+            match record {
+                Some((record, weight)) => self.put(key, record, weight),
+                // It weighs nothing yet.
+                None => {
+                    if let Entry::Occupied(entry) = self.entry(key) {
+                        entry.remove();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets go of records until the others fit, or the open group wrote all of them.
+    fn make_room(&mut self) {
+        // Once around to forget what was asked for, once more to let go of it.
+        let mut steps = 2 * self.records.num_buckets();
+        while self.weight > self.limit && steps > 0 {
+            steps -= 1;
+            self.hand = if self.hand + 1 < self.records.num_buckets() { self.hand + 1 } else { 0 };
+            match self.records.get_bucket_mut(self.hand) {
+                Some(slot) if slot.written => {}
+                Some(slot) if slot.used => slot.used = false,
+                Some(slot) => {
+                    self.weight -= u64::from(slot.weight);
+                    if let Ok(entry) = self.records.get_bucket_entry(self.hand) {
+                        entry.remove();
+                    }
+                }
+                None => {}
+            }
+        }
     }
 
     /// A transaction.
     pub(crate) fn transaction(&self, id: &TransactionId) -> Option<Arc<SeenTransaction>> {
-        self.seen.get(id).cloned()
+        let found = self.seen.find(self.hash(id), |(kept, _)| kept == id)?;
+        Some(found.1.clone())
     }
 
     /// Keeps a transaction.
     pub(crate) fn keep_transaction(&mut self, id: TransactionId, seen: Arc<SeenTransaction>) {
-        self.seen.insert(id, seen);
+        let hasher = &self.hasher;
+        match self.seen.entry(hasher.hash_one(id), |(kept, _)| *kept == id, |(kept, _)| hasher.hash_one(kept))
+        {
+            Entry::Occupied(mut entry) => entry.get_mut().1 = seen,
+            Entry::Vacant(entry) => {
+                entry.insert((id, seen));
+                self.order.push_back(id);
+            }
+        }
+        while self.order.len() > self.most_seen
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.forget_transaction(&oldest);
+        }
     }
 
-    /// Forgets a transaction that came to nothing.
+    /// Forgets a transaction that came to nothing, or is the oldest. In the first case its place in the order goes when its turn comes.
     pub(crate) fn forget_transaction(&mut self, id: &TransactionId) {
-        self.seen.remove(id);
+        let hash = self.hash(id);
+        if let Ok(entry) = self.seen.find_entry(hash, |(kept, _)| kept == id) {
+            entry.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::AccountId;
+
+    fn key(number: u8) -> StateKey {
+        StateKey::revocation_code([number; 32])
+    }
+
+    fn record(number: u8) -> RevocationCodeRecord {
+        RevocationCodeRecord(TransactionId([number; 32]))
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Keep(u8, usize),
+        Write(u8, u8),
+        Settle,
+        Restore,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => (0u8..12, 0usize..600).prop_map(|(key, encoded)| Step::Keep(key, encoded)),
+            4 => (0u8..12, any::<u8>()).prop_map(|(key, value)| Step::Write(key, value)),
+            1 => Just(Step::Settle),
+            1 => Just(Step::Restore),
+        ];
+        proptest::collection::vec(step, 1..200)
+    }
+
+    proptest! {
+        /// Against a store that has everything, and what the open group wrote over it.
+        #[test]
+        fn what_is_kept_is_the_newest_and_no_more_than_fits(steps in steps(), limit in 0u64..6_000) {
+            let mut kept = Kept::new(limit);
+            let mut store: BTreeMap<u8, u8> = (0..12).map(|number| (number, number)).collect();
+            let (mut open, mut written) = (BTreeMap::new(), Vec::new());
+            for step in steps {
+                match step {
+                    // As after a miss: what the open group wrote is never missed.
+                    Step::Keep(number, encoded) if !open.contains_key(&number) => {
+                        kept.keep(key(number), Arc::new(record(store[&number])), encoded);
+                    }
+                    Step::Keep(..) => {}
+                    Step::Write(number, value) => {
+                        written.extend(kept.write(key(number), record(value)));
+                        open.insert(number, value);
+                    }
+                    Step::Settle => {
+                        let mut settled = BTreeMap::new();
+                        kept.settle(std::mem::take(&mut written), |key, encoded| {
+                            settled.insert(key, RevocationCodeRecord::decode(&encoded).unwrap());
+                        });
+                        let expected = open.iter().map(|(number, value)| (key(*number), record(*value)));
+                        prop_assert_eq!(settled, expected.collect());
+                        store.append(&mut open);
+                    }
+                    Step::Restore => {
+                        kept.restore(std::mem::take(&mut written));
+                        open.clear();
+                    }
+                }
+                prop_assert_eq!(kept.weight, kept.records.iter().map(|slot| u64::from(slot.weight)).sum::<u64>());
+                prop_assert_eq!(kept.records.iter().filter(|slot| slot.written).count(), open.len());
+                prop_assert!(kept.weight <= kept.limit || kept.records.iter().all(|slot| slot.written));
+                for number in 0..12 {
+                    let place = kept.place(key(number)).and_then(|place| kept.record_at(place).cloned());
+                    let found = kept.record::<RevocationCodeRecord>(&key(number));
+                    prop_assert_eq!(place.as_ref().and_then(RevocationCodeRecord::of), found.as_ref());
+                    match open.get(&number) {
+                        Some(value) => prop_assert_eq!(found.as_deref(), Some(&record(*value))),
+                        None => prop_assert!(found.is_none_or(|found| *found == record(store[&number]))),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_outlasts_what_is_not() {
+        let mut kept = Kept::new(20_000);
+        kept.keep(key(0), Arc::new(record(0)), 33);
+        for number in 1..=255 {
+            kept.keep(key(number), Arc::new(record(number)), 33);
+            assert!(kept.record::<RevocationCodeRecord>(&key(0)).is_some(), "{number}");
+        }
+        assert!(kept.records.len() < 100);
+    }
+
+    #[test]
+    fn the_newest_transactions_are_kept() {
+        let mut kept = Kept::new(10 * SEEN_SHARE * SEEN_BYTES);
+        let id = |number| TransactionId([number; 32]);
+        let moment = crate::records::Moment { sequence: 0, time_ms: 0 };
+        let seen = Arc::new(SeenTransaction {
+            at: moment,
+            sender: Some(AccountId([0; 32])),
+            decisions: Vec::new(),
+            scope: None,
+        });
+        for number in 0..100 {
+            kept.keep_transaction(id(number), seen.clone());
+        }
+        let found: Vec<u8> = (0..100).filter(|number| kept.transaction(&id(*number)).is_some()).collect();
+        assert_eq!(found, (90..100).collect::<Vec<_>>());
+        kept.forget_transaction(&id(95));
+        assert!(kept.transaction(&id(95)).is_none());
+        assert_eq!(kept.seen.len(), 9);
     }
 }

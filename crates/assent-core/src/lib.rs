@@ -17,6 +17,7 @@
 //! refuses.
 
 mod access_body;
+mod ahead;
 pub mod anchor;
 pub mod batch;
 pub mod codec;

@@ -383,6 +383,15 @@ impl ActiveConsents {
         }
     }
 
+    /// Those that address a recipient, where that has been read; none otherwise.
+    pub(crate) fn known_to_address(&self, recipient: AccountId) -> impl Iterator<Item = TransactionId> + '_ {
+        let addressees = self.addressees.get().into_iter().flatten();
+        self.ids()
+            .zip(addressees)
+            .filter(move |(_, addressees)| addressees.include(&recipient))
+            .map(|(id, _)| id)
+    }
+
     /// Whom each consent addresses, in the order of [`Self::ids`]. `read` gives them the first time.
     pub(crate) fn addressees<E>(
         &self,

@@ -13,7 +13,7 @@ use std::{
 
 use assent_core::{
     batch::{BaseBlock, Refusal, RefusalReason},
-    machine::{Fault, GroupStart, Machine, StateError},
+    machine::{Fault, GroupStart, LOOK_AHEAD, Machine, StateError},
 };
 use assent_metrics::{Stage, Submission as Judged};
 use assent_store::{LedgerStore, Niceness, Overlay, Role, StoreError, give_way};
@@ -356,6 +356,10 @@ impl Executing {
             if !self.config.seal.fits(&size, submission.transaction.stored_bytes()) {
                 self.carried = Some(submission);
                 break;
+            }
+            if waiting.len() % LOOK_AHEAD == 0 {
+                let next = [&submission].into_iter().chain(&self.backlog);
+                self.machine.look_ahead(next.map(|submission| &submission.transaction));
             }
             let queued = Instant::now().duration_since(submission.since);
             self.config.metrics.stages.observe(Stage::Queue, queued);

@@ -14,11 +14,11 @@ use bytes::BytesMut;
 use thiserror::Error;
 
 use crate::{
-    ChainId, Hash, Map, Set, TransactionId,
+    ChainId, Hash, Map, Set, TransactionId, ahead,
     batch::{BaseBlock, RefusalReason},
     codec::{DecodeError, Encoder, Layout},
     execute,
-    kept::{self, Decoded, Kept},
+    kept::{self, Before, Kept},
     limits,
     log::{LogRecord, LoggedTransaction},
     manifest::GenesisManifest,
@@ -30,6 +30,8 @@ use crate::{
 };
 
 pub(crate) use view::View;
+
+pub use crate::ahead::LOOK_AHEAD;
 
 pub use output::{ClosedBatch, Cursor, GroupOutput, SealedBatch};
 
@@ -158,7 +160,8 @@ struct OpenGroup {
     start: GroupStart,
     transactions: Vec<LoggedTransaction>,
     executed: Vec<Executed>,
-    records: Map<StateKey, Arc<dyn Decoded>>,
+    /// What it wrote, each key once.
+    written: Vec<Before>,
     appends: Vec<LogAppend>,
     bytes: u32,
     /// Transactions that were not known when the group began.
@@ -305,7 +308,7 @@ impl Machine {
             start,
             transactions: Vec::with_capacity(transactions),
             executed: Vec::with_capacity(transactions),
-            records: Map::with_capacity_and_hasher(2 * transactions, Default::default()),
+            written: Vec::with_capacity(2 * transactions),
             appends: Vec::new(),
             bytes: 0,
             new: Set::with_capacity_and_hasher(transactions, Default::default()),
@@ -327,9 +330,17 @@ impl Machine {
         Ok(())
     }
 
+    /// Looks at what the next transactions will read, as far as it is in memory, so that executing them waits less for it. At
+    /// most [`LOOK_AHEAD`] are looked at. Nothing is changed, and no result is.
+    pub fn look_ahead<'a>(&self, transactions: impl Iterator<Item = &'a Transaction>) {
+        ahead::look(&self.cache, transactions);
+    }
+
     /// Leaves nothing of a group that was begun and not ended.
     fn abandon_group(&mut self) {
-        for executed in self.group.take().into_iter().flat_map(|group| group.executed) {
+        let Some(group) = self.group.take() else { return };
+        self.cache.restore(group.written);
+        for executed in group.executed {
             self.open.seen.remove(&executed.entry.transaction_id);
             self.cache.forget_transaction(&executed.entry.transaction_id);
         }
@@ -411,13 +422,12 @@ impl Machine {
         let start = group.start;
         let batch_number = self.cursor.next_batch;
         let position = self.cursor.next_position;
-        let mut state = Map::with_capacity_and_hasher(group.records.len(), Default::default());
-        for (key, record) in group.records {
-            self.values.extend_from_slice(&record.encoded());
-            let encoded = self.values.split().freeze();
-            self.cache.keep(key, record, encoded.len());
-            state.insert(key, StateValue { salt: value_salt(&start.seed, key), record: encoded });
-        }
+        let mut state = Map::with_capacity_and_hasher(group.written.len(), Default::default());
+        self.cache.settle(group.written, |key, encoded| {
+            self.values.extend_from_slice(&encoded);
+            let record = self.values.split().freeze();
+            state.insert(key, StateValue { salt: value_salt(&start.seed, key), record });
+        });
         self.open.size = size;
         self.open.leaf_hashes.extend(group.executed.iter().map(|executed| executed.entry_leaf_hash));
         self.open.state.extend(state.iter().map(|(key, value)| (*key, value.clone())));
@@ -514,6 +524,9 @@ impl Machine {
         self.look_up(store, &transactions.iter().map(|transaction| transaction.id).collect::<Vec<_>>())?;
         let largest = SealPolicy::largest(&self.manifest.limits);
         for (index, transaction) in transactions.iter().enumerate() {
+            if index % LOOK_AHEAD == 0 {
+                self.look_ahead(transactions[index..].iter());
+            }
             if !largest.fits(&self.open_size(), transaction.stored_bytes()) {
                 return Err(Fault::BatchTooLarge);
             }

@@ -8,9 +8,9 @@ use super::{OpenBatch, OpenGroup, StateError, StateRead};
 use crate::{
     Hash, TransactionId,
     codec::{Encoder, Layout},
-    kept::{Kept, as_type},
+    kept::{Decoded, Kept},
     outcome::OutcomeWriter,
-    records::{LogAppend, LogLeaf, Record, SeenTransaction, StateKey},
+    records::{LogAppend, LogLeaf, SeenTransaction, StateKey},
 };
 
 /// State as the next transaction of a group sees it: the group's writes over the batch's over the store's.
@@ -33,13 +33,7 @@ impl<S: StateRead> View<'_, S> {
         Encoder::new(Layout::Salt).fixed(&self.group.start.seed).u8(2).fixed(&id.0).u16(index).sha256()
     }
 
-    pub(crate) fn read<R>(&mut self, key: StateKey) -> Result<Option<Arc<R>>, StateError>
-    where
-        R: Record + Send + Sync + std::fmt::Debug + 'static,
-    {
-        if let Some(found) = self.group.records.get(&key).and_then(as_type) {
-            return Ok(Some(found));
-        }
+    pub(crate) fn read<R: Decoded>(&mut self, key: StateKey) -> Result<Option<Arc<R>>, StateError> {
         if let Some(found) = self.cache.record(&key) {
             return Ok(Some(found));
         }
@@ -58,11 +52,8 @@ impl<S: StateRead> View<'_, S> {
         Ok(Some(record))
     }
 
-    pub(crate) fn write<R>(&mut self, key: StateKey, record: R)
-    where
-        R: Record + Send + Sync + std::fmt::Debug + 'static,
-    {
-        self.group.records.insert(key, Arc::new(record));
+    pub(crate) fn write<R: Decoded>(&mut self, key: StateKey, record: R) {
+        self.group.written.extend(self.cache.write(key, record));
     }
 
     /// Appends a leaf to a log whose record the caller then writes.
