@@ -34,7 +34,7 @@ pub(crate) fn look<'a>(kept: &Kept, transactions: impl Iterator<Item = &'a Trans
         count += 1;
         match (&transaction.act, transaction.sender) {
             (Act::RequestAccess { subjects, .. }, Some(sender)) => {
-                // A transaction about many looks at its first ones itself while the others are far from their turn.
+                // Of a transaction about many the first ones: the others' turn comes late.
                 decided.extend(subjects.iter().take(LOOK_AHEAD).map(|subject| (sender, *subject)));
             }
             (Act::RecordAccess { request, subject, .. }, Some(sender)) => {
@@ -100,6 +100,7 @@ fn of_record(record: &AnyRecord, depth: usize) -> Traces {
         (AnyRecord::ActiveConsents(consents), 1) => {
             consents.ids().fold(of_peaks(consents.log()), |traces, id| traces ^ usize::from(id.0[0]))
         }
+        // Nobody's id, but each is compared with it.
         (AnyRecord::ActiveConsents(consents), 2) => consents.known_to_address(AccountId([0; 32])).count(),
         (AnyRecord::SubjectAccesses(accesses), 0) => of_size(&accesses.0),
         (AnyRecord::SubjectAccesses(accesses), 1) => of_peaks(&accesses.0),
