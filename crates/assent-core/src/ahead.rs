@@ -20,6 +20,9 @@ use crate::{
 pub const LOOK_AHEAD: usize = 32;
 /// Fewer are not worth it.
 const FEWEST: usize = 4;
+/// Subjects, and consents, that are looked at together: transactions that name more than usual, and may be refused yet, do not
+/// cost more than others here.
+const MOST: usize = 4 * LOOK_AHEAD;
 /// Steps from a record to the last of what it holds.
 const DEPTH: usize = 4;
 
@@ -34,8 +37,7 @@ pub(crate) fn look<'a>(kept: &Kept, transactions: impl Iterator<Item = &'a Trans
         count += 1;
         match (&transaction.act, transaction.sender) {
             (Act::RequestAccess { subjects, .. }, Some(sender)) => {
-                // Of a transaction about many the first ones: the others' turn comes late.
-                decided.extend(subjects.iter().take(LOOK_AHEAD).map(|subject| (sender, *subject)));
+                decided.extend(subjects.iter().map(|subject| (sender, *subject)));
             }
             (Act::RecordAccess { request, subject, .. }, Some(sender)) => {
                 decided.push((sender, *subject));
@@ -51,6 +53,7 @@ pub(crate) fn look<'a>(kept: &Kept, transactions: impl Iterator<Item = &'a Trans
     if count < FEWEST {
         return;
     }
+    decided.truncate(MOST);
     keys.extend(decided.iter().map(|(_, subject)| StateKey::subject_accesses(*subject)));
     keys.extend(decided.iter().map(|(recipient, _)| StateKey::actor(*recipient)));
     let subjects: Vec<(AccountId, usize)> = decided
@@ -74,6 +77,7 @@ pub(crate) fn look<'a>(kept: &Kept, transactions: impl Iterator<Item = &'a Trans
         .iter()
         .filter_map(|(recipient, place)| Some((recipient, kept.record_at(*place)?)))
         .flat_map(|(recipient, record)| addressed(record, *recipient))
+        .take(MOST)
         .filter_map(|id| kept.place(StateKey::consent(id)))
         .collect();
     for depth in 0..DEPTH {

@@ -1,4 +1,5 @@
-//! What execution keeps in memory of what is older than the open batch. How much that is changes no result.
+//! State as execution has it in memory: what the open group wrote, and of what is older as much as fits. How much that is changes
+//! no result.
 
 use std::{
     collections::VecDeque,
@@ -67,6 +68,10 @@ const KEPT_OVERHEAD: usize = 192;
 const SEEN_SHARE: u64 = 8;
 /// Bytes that such a transaction takes: its key, and a request's scope.
 const SEEN_BYTES: u64 = 512;
+
+/// Places that the hand passes for one record that is kept. That is enough to let go of more than comes, and what it costs has a limit
+/// also where most of the table must stay; whatever is too much goes when the group ends.
+const STEPS: usize = 64;
 
 /// Bytes that a record takes in memory.
 fn weight(encoded: usize) -> u32 {
@@ -175,7 +180,7 @@ impl Kept {
     pub(crate) fn keep<R: Decoded>(&mut self, key: StateKey, record: Arc<R>, encoded: usize) {
         let weight = weight(encoded);
         self.put(key, record.any(), weight);
-        self.make_room();
+        self.make_room(STEPS);
     }
 
     fn put(&mut self, key: StateKey, record: AnyRecord, weight: u32) {
@@ -220,7 +225,8 @@ impl Kept {
             slot.written = false;
             each(key, encoded);
         }
-        self.make_room();
+        // Once around to forget what was asked for, once more to let go of it.
+        self.make_room(2 * self.records.num_buckets());
     }
 
     /// Leaves nothing of a group that wrote these keys.
@@ -238,10 +244,8 @@ impl Kept {
         }
     }
 
-    /// Lets go of records until the others fit, or the open group wrote all of them.
-    fn make_room(&mut self) {
-        // Once around to forget what was asked for, once more to let go of it.
-        let mut steps = 2 * self.records.num_buckets();
+    /// Lets go of records until the others fit, or the hand has made so many steps.
+    fn make_room(&mut self, mut steps: usize) {
         while self.weight > self.limit && steps > 0 {
             steps -= 1;
             self.hand = if self.hand + 1 < self.records.num_buckets() { self.hand + 1 } else { 0 };

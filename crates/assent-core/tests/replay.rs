@@ -3,12 +3,12 @@
 
 mod common;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc};
 
 use assent_core::{
     TransactionId,
-    machine::{Cursor, Fault, GroupOutput, Machine},
-    records::Record,
+    machine::{Cursor, Fault, GroupOutput, Machine, StateError, StateRead},
+    records::{Record, SeenTransaction, StateKey, StateValue},
 };
 use assent_proto::v1 as proto;
 use common::*;
@@ -98,6 +98,30 @@ fn bytes(output: &GroupOutput) -> Vec<Vec<u8>> {
     all
 }
 
+/// A store that fails after so many reads.
+struct FailingStore<'a> {
+    store: &'a MemoryStore,
+    reads: Cell<usize>,
+}
+
+impl FailingStore<'_> {
+    fn read(&self) -> Result<&MemoryStore, StateError> {
+        let left = self.reads.get().checked_sub(1).ok_or_else(|| StateError::Storage("failed".into()))?;
+        self.reads.set(left);
+        Ok(self.store)
+    }
+}
+
+impl StateRead for FailingStore<'_> {
+    fn value(&self, key: StateKey) -> Result<Option<StateValue>, StateError> {
+        self.read()?.value(key)
+    }
+
+    fn seen(&self, id: &TransactionId) -> Result<Option<Arc<SeenTransaction>>, StateError> {
+        self.read()?.seen(id)
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -125,6 +149,36 @@ proptest! {
             machine.begin_group(ledger.start_of(record)).unwrap();
             for transaction in &transactions {
                 machine.execute(&store, transaction).unwrap().unwrap();
+            }
+            let output = machine.apply_record(&store, record, &transactions).unwrap();
+            if let Some(sealed) = &output.sealed {
+                store.flush(&sealed.content);
+            }
+            prop_assert_eq!(bytes(first), bytes(&output));
+        }
+    }
+
+    #[test]
+    fn a_group_whose_state_cannot_be_read_leaves_nothing_behind(
+        groups in log(),
+        bytes_kept in 0u64..6_000,
+        reads in 0usize..20,
+    ) {
+        let ledger = run(&groups);
+        let (mut store, machine) = (MemoryStore::default(), Machine::new(
+            ledger.manifest.clone(),
+            Cursor::genesis(&ledger.manifest),
+        ));
+        let mut machine = machine.unwrap().with_cache(bytes_kept);
+        for (record, first) in ledger.records.iter().zip(&ledger.outputs) {
+            let transactions = machine.decode_record(record).unwrap();
+            machine.begin_group(ledger.start_of(record)).unwrap();
+            let failing = FailingStore { store: &store, reads: Cell::new(reads) };
+            if transactions.iter().any(|transaction| machine.execute(&failing, transaction).is_err()) {
+                // The group is gone: nothing can be executed in it, and it does not end.
+                let more = machine.execute(&store, &transactions[0]);
+                prop_assert!(matches!(more, Err(StateError::NoGroup)));
+                prop_assert!(machine.end_group(false).is_none());
             }
             let output = machine.apply_record(&store, record, &transactions).unwrap();
             if let Some(sealed) = &output.sealed {

@@ -178,8 +178,7 @@ pub struct Machine {
     cursor: Cursor,
     open: OpenBatch,
     group: Option<OpenGroup>,
-    /// Records as of the last group that was ended, as far as they fit. Nobody else changes state, so what is here is newer
-    /// than, or the same as, what the store has.
+    /// Records as the next transaction sees them, as far as they fit.
     cache: Kept,
     /// Whether a sealed batch lists what was appended to the logs of subjects and recipients.
     keeps_appends: bool,
@@ -349,7 +348,7 @@ impl Machine {
     /// Executes a transaction whose signatures have been checked, within the group that was begun.
     ///
     /// # Errors
-    /// [`StateError`] where state cannot be read. A refusal is not an error; it changes nothing.
+    /// [`StateError`] where state cannot be read; the whole group is given up then. A refusal is not an error; it changes nothing.
     pub fn execute<S: StateRead>(
         &mut self,
         store: &S,
@@ -369,14 +368,19 @@ impl Machine {
             outcomes: &mut self.outcomes,
         };
         let rules = execute::Rules { ruleset: &self.ruleset, limits: &self.manifest.limits };
-        match execute::execute(&rules, &mut view, sequence, transaction)? {
-            Ok(executed) => {
+        match execute::execute(&rules, &mut view, sequence, transaction) {
+            Ok(Ok(executed)) => {
                 group.executed.push(executed);
                 group.transactions.push(LoggedTransaction::from(transaction));
                 group.bytes += u32::try_from(transaction.stored_bytes()).unwrap_or(u32::MAX);
                 Ok(Ok(()))
             }
-            Err(reason) => Ok(Err(reason)),
+            Ok(Err(reason)) => Ok(Err(reason)),
+            Err(error) => {
+                // It may have written something before.
+                self.abandon_group();
+                Err(error)
+            }
         }
     }
 
@@ -416,6 +420,7 @@ impl Machine {
         let group = self.group.take()?;
         let seal = seal && size.entries > 0;
         if group.executed.is_empty() && !seal {
+            self.cache.restore(group.written);
             return None;
         }
         self.group_transactions = group.executed.len();
