@@ -217,6 +217,7 @@ impl Kept {
     pub(crate) fn settle(&mut self, written: Vec<Before>, mut each: impl FnMut(StateKey, Vec<u8>)) {
         for Before { key, .. } in written {
             let hash = self.hash(&key);
+            // The hand passes over what is written, so it is there.
             let Some(slot) = self.records.find_mut(hash, |slot| slot.key == key) else { continue };
             let encoded = slot.record.encode();
             let after = weight(encoded.len());
