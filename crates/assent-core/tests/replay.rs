@@ -72,6 +72,11 @@ fn run(groups: &[(Vec<Step>, u32, bool)]) -> Ledger {
     ledger
 }
 
+/// A machine at the ledger's beginning.
+fn new_machine(ledger: &Ledger) -> Machine {
+    Machine::new(ledger.manifest.clone(), Cursor::genesis(&ledger.manifest)).unwrap()
+}
+
 fn bytes(output: &GroupOutput) -> Vec<Vec<u8>> {
     let mut all = vec![output.record.encode()];
     all.extend(output.executed.iter().map(|executed| executed.entry.encode()));
@@ -138,11 +143,7 @@ proptest! {
     #[test]
     fn how_many_records_are_kept_decoded_changes_no_byte(groups in log(), bytes_kept in 0u64..6_000) {
         let ledger = run(&groups);
-        let (mut store, machine) = (MemoryStore::default(), Machine::new(
-            ledger.manifest.clone(),
-            Cursor::genesis(&ledger.manifest),
-        ));
-        let mut machine = machine.unwrap().with_cache(bytes_kept);
+        let (mut store, mut machine) = (MemoryStore::default(), new_machine(&ledger).with_cache(bytes_kept));
         for (record, first) in ledger.records.iter().zip(&ledger.outputs) {
             // A group that is begun and given up leaves nothing behind.
             let transactions = machine.decode_record(record).unwrap();
@@ -165,11 +166,7 @@ proptest! {
         reads in 0usize..20,
     ) {
         let ledger = run(&groups);
-        let (mut store, machine) = (MemoryStore::default(), Machine::new(
-            ledger.manifest.clone(),
-            Cursor::genesis(&ledger.manifest),
-        ));
-        let mut machine = machine.unwrap().with_cache(bytes_kept);
+        let (mut store, mut machine) = (MemoryStore::default(), new_machine(&ledger).with_cache(bytes_kept));
         for (record, first) in ledger.records.iter().zip(&ledger.outputs) {
             let transactions = machine.decode_record(record).unwrap();
             machine.begin_group(ledger.start_of(record)).unwrap();
@@ -191,11 +188,7 @@ proptest! {
     #[test]
     fn batches_that_are_sealed_when_the_log_has_gone_on_are_the_same(groups in log()) {
         let ledger = run(&groups);
-        let (mut store, machine) = (MemoryStore::default(), Machine::new(
-            ledger.manifest.clone(),
-            Cursor::genesis(&ledger.manifest),
-        ));
-        let mut machine = machine.unwrap();
+        let (mut store, mut machine) = (MemoryStore::default(), new_machine(&ledger));
         let mut closed = Vec::new();
         for record in &ledger.records {
             machine.begin_group(ledger.start_of(record)).unwrap();
