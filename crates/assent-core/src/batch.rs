@@ -402,7 +402,7 @@ pub fn effects_root(effects: &[(Hash, Hash)]) -> Hash {
 /// One final (key hash, value hash) pair of a batch (layout 0x1b), as a leaf of the effects tree.
 #[must_use]
 pub fn effect_leaf(key_hash: &Hash, value_hash: &Hash) -> Hash {
-    leaf_hash(&Encoder::new(Layout::EffectLeaf).fixed(key_hash).fixed(value_hash).finish())
+    Encoder::new(Layout::EffectLeaf).fixed(key_hash).fixed(value_hash).read(leaf_hash)
 }
 
 /// Which state tree a batch record's state root is of.

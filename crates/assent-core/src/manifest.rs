@@ -151,7 +151,10 @@ impl GenesisManifest {
             created_ms: d.u64("created")?,
             sequencer_key: PublicKey(d.hash("sequencer key")?),
             prover_key: PublicKey(d.hash("prover key")?),
-            base: BaseNetwork { name: d.text("base network")?, genesis_hash: d.hash("base genesis hash")? },
+            base: BaseNetwork {
+                name: d.text("base network")?.to_owned(),
+                genesis_hash: d.hash("base genesis hash")?,
+            },
             first_anchor: OutPoint { txid: d.hash("first anchor txid")?, vout: d.u32("first anchor vout")? },
             ruleset: d.u32("ruleset")?,
             ruleset_hash: d.hash("ruleset hash")?,

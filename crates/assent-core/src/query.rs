@@ -123,7 +123,7 @@ impl Query {
         let query = Self {
             chain_id: ChainId(d.hash("chain id")?),
             key: PublicKey(d.array("public key")?),
-            method: d.text("method")?,
+            method: d.text("method")?.to_owned(),
             request_hash: d.hash("request hash")?,
             time_ms: d.u64("time")?,
             nonce: d.array("nonce")?,

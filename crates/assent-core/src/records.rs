@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::{
     AccountId, TransactionId,
-    codec::{DecodeError, Decoder, Encoder, Layout},
+    codec::{DecodeError, Decoder, Encoder, Layout, leading},
     limits,
     policy::Addressees,
     signature::{ED25519, PublicKey},
@@ -81,6 +81,12 @@ impl StateKey {
         bytes[0] = self.kind as u8;
         bytes[1..].copy_from_slice(&self.id);
         bytes
+    }
+
+    /// The first eight of these bytes as a number: it orders keys as they do themselves, but for those that have the same one.
+    #[must_use]
+    pub fn leading(self) -> u64 {
+        (u64::from(self.kind as u8) << 56) | (leading(&self.id) >> 8)
     }
 
     /// The hash under which trees know it (layout 0x1f).
@@ -624,4 +630,33 @@ pub struct SeenTransaction {
     pub decisions: Vec<(AccountId, u64)>,
     /// For an access request: what was asked for.
     pub scope: Option<Arc<AccessScope>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> impl Strategy<Value = StateKey> {
+        // Few values of the first bytes, so that some keys differ only after them.
+        let id = (0u8..3, 0u8..3, any::<u8>()).prop_map(|(first, eighth, last)| {
+            let mut id = [0; 32];
+            (id[0], id[6], id[7], id[31]) = (first, eighth, last, last);
+            id
+        });
+        (id, any::<bool>()).prop_map(|(id, is_account)| match is_account {
+            true => StateKey::account(AccountId(id)),
+            false => StateKey::consent(TransactionId(id)),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn leading_bytes_order_keys_as_they_order_themselves(a in key(), b in key()) {
+            prop_assert_eq!(a.leading().cmp(&b.leading()).then_with(|| a.cmp(&b)), a.cmp(&b));
+            let bytes = |key: StateKey| key.to_bytes().first_chunk().copied().map(u64::from_be_bytes);
+            prop_assert_eq!(Some(a.leading()), bytes(a));
+        }
+    }
 }

@@ -228,7 +228,7 @@ pub(crate) fn decode_code(
     limit: usize,
 ) -> Result<String, DecodeError> {
     let text = decoder.text(what)?;
-    code_text(what, &text, limit).map_err(|error| DecodeError::invalid(what, error))
+    code_text(what, text, limit).map_err(|error| DecodeError::invalid(what, error))
 }
 
 impl Coding {

@@ -271,6 +271,13 @@ pub struct Database {
 #[derive(Default)]
 pub(crate) struct Writes(WriteBatch);
 
+impl Writes {
+    /// With room for so many bytes, so that what is there does not have to be copied as more comes.
+    pub(crate) fn with_room(bytes: usize) -> Self {
+        Self(WriteBatch::with_capacity_bytes(bytes))
+    }
+}
+
 /// Finds rows of one family. It is made once for many look-ups: making it costs more than one of them.
 pub(crate) struct RowCursor<'a>(DBRawIteratorWithThreadMode<'a, Rocks>);
 
@@ -445,6 +452,20 @@ impl Database {
     pub(crate) fn put(&self, writes: &mut Writes, family: Family, key: &[u8], value: &[u8]) {
         if let Some(handle) = self.db.cf_handle(family.name()) {
             writes.0.put_cf(handle, key, value);
+        }
+    }
+
+    /// The same for many rows: their family is looked up once.
+    pub(crate) fn put_all<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        writes: &mut Writes,
+        family: Family,
+        rows: impl Iterator<Item = (K, V)>,
+    ) {
+        if let Some(handle) = self.db.cf_handle(family.name()) {
+            for (key, value) in rows {
+                writes.0.put_cf(handle, key, value);
+            }
         }
     }
 

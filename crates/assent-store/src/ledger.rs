@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use assent_core::{
     ChainId, Hash, TransactionId,
     batch::BatchHeader,
+    codec::leading,
     log::LogRecord,
     machine::{Cursor, GroupOutput, SealedBatch, StateError, StateRead},
     manifest::GenesisManifest,
@@ -23,6 +24,11 @@ use crate::{
     party_logs,
     rows::{EntryRow, StoredBatch, StoredEntry},
 };
+
+/// Bytes of a state record's row in a write beside the record: key, salt, lengths.
+const STATE_ROW_BYTES: usize = 80;
+/// Bytes of a transaction's row in a write.
+const TRANSACTION_ROW_BYTES: usize = 48;
 
 /// What became of a commit.
 #[derive(Debug)]
@@ -285,18 +291,20 @@ impl LedgerStore {
     /// [`StoreError`].
     pub fn store_sealed(&self, write: &SealedWrite<'_>) -> Result<(), StoreError> {
         let (db, sealed) = (&self.database, write.sealed);
-        let mut writes = Writes::default();
-        // In the order of their keys, neighbours are found and written together.
-        let mut state: Vec<_> = sealed.content.state.iter().collect();
-        state.sort_unstable_by_key(|(key, _)| **key);
-        for (key, value) in state {
-            db.put(&mut writes, Family::State, &key.to_bytes(), &value.to_bytes());
-        }
-        let mut seen: Vec<_> = sealed.content.seen.iter().collect();
-        seen.sort_unstable_by_key(|(id, _)| **id);
-        for (id, seen) in seen {
-            db.put(&mut writes, Family::Transactions, &id.0, &seen.at.sequence.to_be_bytes());
-        }
+        // In the order of their keys, neighbours are found and written together. The keys lie anywhere in memory: most comparisons
+        // read numbers that lie together.
+        let mut state: Vec<_> =
+            sealed.content.state.iter().map(|(key, value)| (key.leading(), key, value)).collect();
+        state.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+        let mut seen: Vec<_> =
+            (sealed.content.seen.iter()).map(|(id, seen)| (leading(&id.0), id, seen.at.sequence)).collect();
+        seen.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+        let bytes: usize = state.iter().map(|(_, _, value)| value.record.len() + STATE_ROW_BYTES).sum();
+        let mut writes = Writes::with_room(bytes + seen.len() * TRANSACTION_ROW_BYTES);
+        let rows = state.iter().map(|(_, key, value)| (key.to_bytes(), value.to_bytes()));
+        db.put_all(&mut writes, Family::State, rows);
+        let rows = seen.iter().map(|(_, id, sequence)| (id, sequence.to_be_bytes()));
+        db.put_all(&mut writes, Family::Transactions, rows);
         for group in write.groups {
             self.put_entries(&mut writes, group);
             let key = group.record.position.to_be_bytes();

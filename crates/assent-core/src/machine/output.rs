@@ -7,7 +7,7 @@ use assent_merkle::root_of_leaf_hashes;
 use crate::{
     ChainId, Hash, Map, TransactionId,
     batch::{BaseBlock, BatchHeader, Receipt, effects_root},
-    codec::{DecodeError, Decoder, Encoder, Layout},
+    codec::{DecodeError, Decoder, Encoder, Layout, leading},
     log::LogRecord,
     manifest::GenesisManifest,
     outcome::Executed,
@@ -151,7 +151,7 @@ impl ClosedBatch {
     pub fn seal(self: Arc<Self>, previous_hash: Hash) -> SealedBatch {
         let mut effects: Vec<(Hash, Hash)> =
             self.state.iter().map(|(key, value)| (key.hash(), value.hash())).collect();
-        effects.sort_unstable();
+        effects.sort_unstable_by(|(a, _), (b, _)| leading(a).cmp(&leading(b)).then_with(|| a.cmp(b)));
         let cursor = &self.cursor;
         let entries = self.leaf_hashes.len();
         let header = BatchHeader {
