@@ -31,7 +31,7 @@ type Traces = usize;
 
 /// Looks at what these transactions will read, as far as it is in memory.
 pub(crate) fn look<'a>(kept: &Kept, transactions: impl Iterator<Item = &'a Transaction>) {
-    let (mut keys, mut decided, mut cited) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut others, mut decided, mut cited) = (Vec::new(), Vec::new(), Vec::new());
     let mut count = 0;
     for transaction in transactions.take(LOOK_AHEAD) {
         count += 1;
@@ -44,9 +44,9 @@ pub(crate) fn look<'a>(kept: &Kept, transactions: impl Iterator<Item = &'a Trans
                 cited.push(*request);
             }
             (Act::GrantConsent { .. }, Some(sender)) => {
-                keys.extend([StateKey::account(sender), StateKey::subject_consents(sender)]);
+                others.extend([StateKey::account(sender), StateKey::subject_consents(sender)]);
             }
-            (Act::RevokeConsent(RevokeBy::Consent(id)), _) => keys.push(StateKey::consent(*id)),
+            (Act::RevokeConsent(RevokeBy::Consent(id)), _) => others.push(StateKey::consent(*id)),
             _ => {}
         }
     }
@@ -54,36 +54,27 @@ pub(crate) fn look<'a>(kept: &Kept, transactions: impl Iterator<Item = &'a Trans
         return;
     }
     decided.truncate(MOST);
+    let mut keys: Vec<_> = decided.iter().map(|(_, subject)| StateKey::subject_consents(*subject)).collect();
     keys.extend(decided.iter().map(|(_, subject)| StateKey::subject_accesses(*subject)));
     keys.extend(decided.iter().map(|(recipient, _)| StateKey::actor(*recipient)));
-    let subjects: Vec<(AccountId, usize)> = decided
-        .iter()
-        .filter_map(|(recipient, subject)| {
-            Some((*recipient, kept.place(StateKey::subject_consents(*subject))?))
-        })
-        .collect();
-    let others: Vec<usize> = keys.into_iter().filter_map(|key| kept.place(key)).collect();
-    let cited: Vec<usize> = cited.iter().filter_map(|id| kept.place_of_transaction(id)).collect();
+    keys.extend(others);
+    let records = kept.records(&keys);
+    let cited = kept.transactions(&cited);
     let mut traces = 0;
     for depth in 0..DEPTH {
-        for place in subjects.iter().map(|(_, place)| place).chain(&others) {
-            traces ^= kept.record_at(*place).map_or(0, |record| of_record(record, depth));
-        }
-        for place in &cited {
-            traces ^= kept.transaction_at(*place).map_or(0, |seen| of_seen(seen, depth));
-        }
+        traces ^= records.iter().flatten().fold(0, |traces, record| traces ^ of_record(record, depth));
+        traces ^= cited.iter().flatten().fold(0, |traces, seen| traces ^ of_seen(seen, depth));
     }
-    let consents: Vec<usize> = subjects
-        .iter()
-        .filter_map(|(recipient, place)| Some((recipient, kept.record_at(*place)?)))
+    // The first ones are the subjects' consents.
+    let consents: Vec<StateKey> = (decided.iter().zip(&records))
+        .filter_map(|((recipient, _), record)| Some((recipient, (*record)?)))
         .flat_map(|(recipient, record)| addressed(record, *recipient))
         .take(MOST)
-        .filter_map(|id| kept.place(StateKey::consent(id)))
+        .map(StateKey::consent)
         .collect();
+    let records = kept.records(&consents);
     for depth in 0..DEPTH {
-        for place in &consents {
-            traces ^= kept.record_at(*place).map_or(0, |record| of_record(record, depth));
-        }
+        traces ^= records.iter().flatten().fold(0, |traces, record| traces ^ of_record(record, depth));
     }
     std::hint::black_box(traces);
 }
@@ -100,9 +91,10 @@ fn addressed(record: &AnyRecord, recipient: AccountId) -> impl Iterator<Item = T
 /// Steps on to what lies so many pointers away from a record's place.
 fn of_record(record: &AnyRecord, depth: usize) -> Traces {
     match (record, depth) {
+        // A decision reads only the size of their log.
         (AnyRecord::ActiveConsents(consents), 0) => of_size(consents.log()),
         (AnyRecord::ActiveConsents(consents), 1) => {
-            consents.ids().fold(of_peaks(consents.log()), |traces, id| traces ^ usize::from(id.0[0]))
+            consents.ids().fold(0, |traces, id| traces ^ usize::from(id.0[0]))
         }
         // Nobody's id, but each is compared with it.
         (AnyRecord::ActiveConsents(consents), 2) => consents.known_to_address(AccountId([0; 32])).count(),

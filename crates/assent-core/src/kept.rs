@@ -78,8 +78,9 @@ fn weight(encoded: usize) -> u32 {
     u32::try_from(KEPT_OVERHEAD + encoded + encoded / 2).unwrap_or(u32::MAX)
 }
 
-/// A record in its place.
+/// A record in its place: one line of the processor's cache.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Slot {
     key: StateKey,
     record: AnyRecord,
@@ -156,24 +157,14 @@ impl Kept {
         R::of(&slot.record).cloned()
     }
 
-    /// Where a record is, for [`Self::record_at`] before anything else is kept.
-    pub(crate) fn place(&self, key: StateKey) -> Option<usize> {
-        self.records.find_bucket_index(self.hash(&key), |slot| slot.key == key)
+    /// Those of several records that are here, in the order of their keys. Nothing but looking: no record counts as asked for.
+    pub(crate) fn records<'a>(&'a self, keys: &[StateKey]) -> Vec<Option<&'a AnyRecord>> {
+        find_all(&self.records, &self.hasher, keys, |slot| &slot.key, |slot| &slot.record)
     }
 
-    /// The record in a place.
-    pub(crate) fn record_at(&self, place: usize) -> Option<&AnyRecord> {
-        self.records.get_bucket(place).map(|slot| &slot.record)
-    }
-
-    /// Where a transaction is, for [`Self::transaction_at`] before anything else is kept.
-    pub(crate) fn place_of_transaction(&self, id: &TransactionId) -> Option<usize> {
-        self.seen.find_bucket_index(self.hash(id), |(kept, _)| kept == id)
-    }
-
-    /// The transaction in a place.
-    pub(crate) fn transaction_at(&self, place: usize) -> Option<&SeenTransaction> {
-        self.seen.get_bucket(place).map(|(_, seen)| seen.as_ref())
+    /// Those of several transactions that are here, in the order of their ids.
+    pub(crate) fn transactions<'a>(&'a self, ids: &[TransactionId]) -> Vec<Option<&'a SeenTransaction>> {
+        find_all(&self.seen, &self.hasher, ids, |(id, _)| id, |(_, seen)| seen.as_ref())
     }
 
     /// Keeps a record of the store that takes so many bytes encoded.
@@ -297,6 +288,37 @@ impl Kept {
     }
 }
 
+/// Looks several keys up at once. Each step is made for all of them before the next one, and none of a step waits for another:
+/// so the processor waits for many pieces of memory at a time.
+fn find_all<'a, K: Hash + Eq, T, V>(
+    table: &'a HashTable<T>,
+    hasher: &RandomState,
+    keys: &[K],
+    key_of: impl Fn(&T) -> &K,
+    value_of: impl Fn(&'a T) -> &'a V,
+) -> Vec<Option<&'a V>> {
+    let hashes: Vec<u64> = keys.iter().map(|key| hasher.hash_one(key)).collect();
+    // A table of this kind has a byte for each place, and looks for a key from that one on which the low bits of its hash say. Were
+    // it to look elsewhere, this step would be in vain.
+    let last_place = table.num_buckets() as u64 - 1;
+    let bytes = hashes.iter().fold(0, |bytes, hash| {
+        let place = usize::try_from(hash & last_place).unwrap_or_default();
+        bytes ^ usize::from(table.get_bucket(place).is_some())
+    });
+    // The byte holds some bits of the hash of what is there: mostly they tell which place it is, and no entry is read yet.
+    let places: Vec<Option<usize>> =
+        hashes.iter().map(|hash| table.find_bucket_index(*hash, |_| true)).collect();
+    let at = |place: Option<usize>| place.and_then(|place| table.get_bucket(place));
+    let found: Vec<Option<&T>> = (keys.iter().zip(&places))
+        .map(|(key, place)| at(*place).filter(|entry| key_of(entry) == key))
+        .collect();
+    std::hint::black_box(bytes);
+    (keys.iter().zip(hashes).zip(found))
+        .map(|((key, hash), found)| found.or_else(|| table.find(hash, |entry| key_of(entry) == key)))
+        .map(|found| found.map(&value_of))
+        .collect()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -369,9 +391,9 @@ mod tests {
                 prop_assert_eq!(kept.records.iter().filter(|slot| slot.written).count(), open.len());
                 prop_assert!(kept.weight <= kept.limit || kept.records.iter().all(|slot| slot.written));
                 for number in 0..12 {
-                    let place = kept.place(key(number)).and_then(|place| kept.record_at(place).cloned());
+                    let looked = kept.records(&[key(number)])[0].cloned();
                     let found = kept.record::<RevocationCodeRecord>(&key(number));
-                    prop_assert_eq!(place.as_ref().and_then(RevocationCodeRecord::of), found.as_ref());
+                    prop_assert_eq!(looked.as_ref().and_then(RevocationCodeRecord::of), found.as_ref());
                     match open.get(&number) {
                         Some(value) => prop_assert_eq!(found.as_deref(), Some(&record(*value))),
                         None => prop_assert!(found.is_none_or(|found| *found == record(store[&number]))),
@@ -379,6 +401,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn many_are_found_as_each_alone_is() {
+        let key = |number: u16| StateKey::revocation_code(crate::codec::sha256(&number.to_be_bytes()));
+        let mut kept = Kept::new(DEFAULT_BYTES);
+        for number in (0..6_000u16).filter(|number| number % 3 != 0) {
+            let id = TransactionId(crate::codec::sha256(&number.to_be_bytes()));
+            kept.keep(key(number), Arc::new(RevocationCodeRecord(id)), 33);
+        }
+        let keys: Vec<StateKey> = (0..6_000).map(key).collect();
+        let found: Vec<Option<AnyRecord>> =
+            kept.records(&keys).into_iter().map(|record| record.cloned()).collect();
+        assert!(kept.records(&[]).is_empty() && kept.transactions(&[TransactionId([0; 32])]) == [None]);
+        for (key, found) in keys.iter().zip(found) {
+            let alone = kept.record::<RevocationCodeRecord>(key);
+            assert_eq!(found.as_ref().and_then(RevocationCodeRecord::of), alone.as_ref());
+        }
+        assert_eq!(kept.records.len(), 4_000);
     }
 
     #[test]
