@@ -435,13 +435,13 @@ impl Database {
         Ok(self.db.get_cf(self.family(family)?, key)?)
     }
 
-    /// Whether there is a row of each of several keys, in their order.
+    /// Whether there is a row of each of several keys, which come in ascending order.
     pub(crate) fn are_there<'a>(
         &self,
         family: Family,
         keys: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Vec<bool>, StoreError> {
-        let rows = self.db.batched_multi_get_cf(self.family(family)?, keys, false);
+        let rows = self.db.batched_multi_get_cf(self.family(family)?, keys, true);
         rows.into_iter().map(|row| Ok(row?.is_some())).collect()
     }
 

@@ -584,10 +584,18 @@ impl StateRead for LedgerStore {
     }
 
     fn known(&self, ids: &[TransactionId]) -> Result<Vec<bool>, StateError> {
-        let ids = ids.iter().map(|id| &id.0[..]);
-        self.database
-            .are_there(Family::Transactions, ids)
-            .map_err(|error| StateError::Storage(Box::new(error)))
+        let mut order: Vec<(u64, usize)> =
+            ids.iter().enumerate().map(|(index, id)| (leading(&id.0), index)).collect();
+        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| ids[a.1].cmp(&ids[b.1])));
+        let there = self
+            .database
+            .are_there(Family::Transactions, order.iter().map(|(_, index)| &ids[*index].0[..]))
+            .map_err(|error| StateError::Storage(Box::new(error)))?;
+        let mut known = vec![false; ids.len()];
+        for ((_, index), is_there) in order.into_iter().zip(there) {
+            known[index] = is_there;
+        }
+        Ok(known)
     }
 }
 
