@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 use hashbrown::{HashTable, hash_table::Entry};
 
@@ -31,14 +32,6 @@ macro_rules! any_record {
         #[derive(Clone, Debug)]
         pub(crate) enum AnyRecord {
             $($type(Arc<$type>)),*
-        }
-
-        impl AnyRecord {
-            fn encode(&self) -> Vec<u8> {
-                match self {
-                    $(Self::$type(record) => record.encode()),*
-                }
-            }
         }
 
         $(impl Decoded for $type {
@@ -84,19 +77,20 @@ fn weight(encoded: usize) -> u32 {
 struct Slot {
     key: StateKey,
     record: AnyRecord,
-    /// What it counts as; for a written one, what the record before it did.
+    /// What it counts as.
     weight: u32,
+    /// Where the open group has it among what it wrote, if it is one of these.
+    written: u32,
     /// Asked for since the hand last came by.
     used: bool,
-    /// By the open group: it stays until that ends.
-    written: bool,
 }
 
-/// What a key had before the open group wrote it.
+/// What the open group wrote under a key, and what was there before.
 #[derive(Debug)]
-pub(crate) struct Before {
+struct Written {
     key: StateKey,
-    record: Option<(AnyRecord, u32)>,
+    encoded: Bytes,
+    before: Option<(AnyRecord, u32)>,
 }
 
 /// Decoded records as of the last transaction that was executed, and requests, as far as they fit. Nobody else changes state, so
@@ -110,6 +104,8 @@ pub(crate) struct Before {
 #[derive(Debug)]
 pub(crate) struct Kept {
     records: HashTable<Slot>,
+    /// By the open group, each key once. These stay until it ends.
+    written: Vec<Written>,
     hasher: RandomState,
     /// Where the hand is.
     hand: usize,
@@ -128,6 +124,7 @@ impl Kept {
         let of_seen = bytes / SEEN_SHARE;
         Self {
             records: HashTable::new(),
+            written: Vec::new(),
             hasher: RandomState::default(),
             hand: 0,
             weight: 0,
@@ -175,7 +172,7 @@ impl Kept {
     }
 
     fn put(&mut self, key: StateKey, record: AnyRecord, weight: u32) {
-        let slot = Slot { key, record, weight, used: false, written: false };
+        let slot = Slot { key, record, weight, written: 0, used: false };
         let before = match self.entry(key) {
             Entry::Occupied(mut entry) => std::mem::replace(entry.get_mut(), slot).weight,
             Entry::Vacant(entry) => {
@@ -186,54 +183,65 @@ impl Kept {
         self.weight = self.weight + u64::from(weight) - u64::from(before);
     }
 
-    /// Takes in what the open group writes. What was there before comes back where it is the first time that the group writes it:
-    /// for [`Self::settle`] or [`Self::restore`].
-    pub(crate) fn write<R: Decoded>(&mut self, key: StateKey, record: R) -> Option<Before> {
+    /// Takes in what the open group writes.
+    pub(crate) fn write<R: Decoded>(&mut self, key: StateKey, record: R, encoded: Bytes) {
         let record = Arc::new(record).any();
-        match self.entry(key) {
+        let weight = weight(encoded.len());
+        let place = u32::try_from(self.written.len()).unwrap_or(u32::MAX);
+        let hasher = &self.hasher;
+        let entry = self.records.entry(
+            hasher.hash_one(key),
+            |slot| slot.key == key,
+            |slot| hasher.hash_one(slot.key),
+        );
+        let (before, slot) = match entry {
             Entry::Occupied(entry) => {
                 let slot = entry.into_mut();
-                let before = std::mem::replace(&mut slot.record, record);
-                let first = !std::mem::replace(&mut slot.written, true);
-                first.then(|| Before { key, record: Some((before, slot.weight)) })
+                let before = (std::mem::replace(&mut slot.record, record), slot.weight);
+                slot.weight = weight;
+                (Some(before), slot)
             }
             Entry::Vacant(entry) => {
-                entry.insert(Slot { key, record, weight: 0, used: false, written: true });
-                Some(Before { key, record: None })
+                let slot = Slot { key, record, weight, written: place, used: false };
+                (None, entry.insert(slot).into_mut())
+            }
+        };
+        self.weight =
+            self.weight + u64::from(weight) - before.as_ref().map_or(0, |(_, weight)| u64::from(*weight));
+        match of_slot(&mut self.written, slot) {
+            Some(written) => written.encoded = encoded,
+            None => {
+                slot.written = place;
+                self.written.push(Written { key, encoded, before });
             }
         }
+        self.make_room(STEPS);
     }
 
-    /// Ends a group that wrote these keys. Hands on each of them with its record, encoded.
-    pub(crate) fn settle(&mut self, written: Vec<Before>, mut each: impl FnMut(StateKey, Vec<u8>)) {
-        for Before { key, .. } in written {
-            let hash = self.hash(&key);
-            // The hand passes over what is written, so it is there.
-            let Some(slot) = self.records.find_mut(hash, |slot| slot.key == key) else { continue };
-            let encoded = slot.record.encode();
-            let after = weight(encoded.len());
-            self.weight = self.weight + u64::from(after) - u64::from(slot.weight);
-            slot.weight = after;
-            slot.written = false;
-            each(key, encoded);
-        }
+    /// Ends a group. Gives what it wrote, each key once, encoded.
+    pub(crate) fn settle(&mut self) -> impl ExactSizeIterator<Item = (StateKey, Bytes)> + use<> {
+        let next = Vec::with_capacity(self.written.len());
+        let written = std::mem::replace(&mut self.written, next);
         // Once around to forget what was asked for, once more to let go of it.
         self.make_room(2 * self.records.num_buckets());
+        written.into_iter().map(|written| (written.key, written.encoded))
     }
 
-    /// Leaves nothing of a group that wrote these keys.
-    pub(crate) fn restore(&mut self, written: Vec<Before>) {
-        for Before { key, record } in written {
-            match record {
+    /// Leaves nothing of a group.
+    pub(crate) fn restore(&mut self) {
+        for Written { key, before, .. } in std::mem::take(&mut self.written) {
+            match before {
                 Some((record, weight)) => self.put(key, record, weight),
-                // It weighs nothing yet.
                 None => {
                     if let Entry::Occupied(entry) = self.entry(key) {
-                        entry.remove();
+                        let (slot, _) = entry.remove();
+                        self.weight -= u64::from(slot.weight);
                     }
                 }
             }
         }
+        // What comes back may be larger than what goes.
+        self.make_room(2 * self.records.num_buckets());
     }
 
     /// Lets go of records until the others fit, or the hand has made so many steps.
@@ -242,7 +250,7 @@ impl Kept {
             steps -= 1;
             self.hand = if self.hand + 1 < self.records.num_buckets() { self.hand + 1 } else { 0 };
             match self.records.get_bucket_mut(self.hand) {
-                Some(slot) if slot.written => {}
+                Some(slot) if of_slot(&mut self.written, slot).is_some() => {}
                 Some(slot) if slot.used => slot.used = false,
                 Some(slot) => {
                     self.weight -= u64::from(slot.weight);
@@ -286,6 +294,12 @@ impl Kept {
             entry.remove();
         }
     }
+}
+
+/// What the open group wrote of a place, if it did. A place keeps the number that it had in a group which has ended; what has
+/// that number now is another key's then, or nothing.
+fn of_slot<'a>(written: &'a mut [Written], slot: &Slot) -> Option<&'a mut Written> {
+    written.get_mut(usize::try_from(slot.written).ok()?).filter(|written| written.key == slot.key)
 }
 
 /// Looks several keys up at once. Each step is made for all of them before the next one, and none of a step waits for another:
@@ -361,7 +375,7 @@ mod tests {
         fn what_is_kept_is_the_newest_and_no_more_than_fits(steps in steps(), limit in 0u64..6_000) {
             let mut kept = Kept::new(limit);
             let mut store: BTreeMap<u8, u8> = (0..12).map(|number| (number, number)).collect();
-            let (mut open, mut written) = (BTreeMap::new(), Vec::new());
+            let mut open = BTreeMap::new();
             for step in steps {
                 match step {
                     // As after a miss: what the open group wrote is never missed.
@@ -370,26 +384,27 @@ mod tests {
                     }
                     Step::Keep(..) => {}
                     Step::Write(number, value) => {
-                        written.extend(kept.write(key(number), record(value)));
+                        kept.write(key(number), record(value), record(value).encode().into());
                         open.insert(number, value);
                     }
                     Step::Settle => {
-                        let mut settled = BTreeMap::new();
-                        kept.settle(std::mem::take(&mut written), |key, encoded| {
-                            settled.insert(key, RevocationCodeRecord::decode(&encoded).unwrap());
-                        });
+                        let settled: BTreeMap<StateKey, RevocationCodeRecord> = (kept.settle())
+                            .map(|(key, encoded)| (key, RevocationCodeRecord::decode(&encoded).unwrap()))
+                            .collect();
                         let expected = open.iter().map(|(number, value)| (key(*number), record(*value)));
                         prop_assert_eq!(settled, expected.collect());
                         store.append(&mut open);
                     }
                     Step::Restore => {
-                        kept.restore(std::mem::take(&mut written));
+                        kept.restore();
                         open.clear();
                     }
                 }
                 prop_assert_eq!(kept.weight, kept.records.iter().map(|slot| u64::from(slot.weight)).sum::<u64>());
-                prop_assert_eq!(kept.records.iter().filter(|slot| slot.written).count(), open.len());
-                prop_assert!(kept.weight <= kept.limit || kept.records.iter().all(|slot| slot.written));
+                let written = |slot: &Slot| open.keys().any(|number| key(*number) == slot.key);
+                prop_assert_eq!(kept.records.iter().filter(|slot| written(slot)).count(), open.len());
+                prop_assert_eq!(kept.written.len(), open.len());
+                prop_assert!(kept.weight <= kept.limit || kept.records.iter().all(written));
                 for number in 0..12 {
                     let looked = kept.records(&[key(number)])[0].cloned();
                     let found = kept.record::<RevocationCodeRecord>(&key(number));

@@ -128,8 +128,12 @@ impl StateValue {
 
 /// A record type: its layout, and how it is read.
 pub trait Record: Sized {
+    /// Writes its layout.
+    fn encoder(&self) -> Encoder;
     /// Encodes.
-    fn encode(&self) -> Vec<u8>;
+    fn encode(&self) -> Vec<u8> {
+        self.encoder().finish()
+    }
     /// Reads back.
     ///
     /// # Errors
@@ -152,12 +156,11 @@ pub struct AccountRecord {
 const MAX_KEYS: usize = 16;
 
 impl Record for AccountRecord {
-    fn encode(&self) -> Vec<u8> {
+    fn encoder(&self) -> Encoder {
         Encoder::new(Layout::AccountRecord)
             .u8(self.kind as u8)
             .u64(self.opened_sequence)
             .list(&self.keys, |e, key| e.u8(ED25519).fixed(&key.0))
-            .finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -214,7 +217,7 @@ impl ConsentRecord {
 }
 
 impl Record for ConsentRecord {
-    fn encode(&self) -> Vec<u8> {
+    fn encoder(&self) -> Encoder {
         Encoder::new(Layout::ConsentRecord)
             .fixed(&self.subject.0)
             .u64(self.granted.sequence)
@@ -224,7 +227,6 @@ impl Record for ConsentRecord {
             .option(self.source_hash.as_ref(), |e, hash| e.fixed(hash))
             .short(&self.terms_salt)
             .long(&self.terms)
-            .finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -273,9 +275,9 @@ impl Consent {
 }
 
 impl Record for Consent {
-    fn encode(&self) -> Vec<u8> {
+    fn encoder(&self) -> Encoder {
         // Terms have one encoding.
-        ConsentRecord { terms: self.terms.encode(), ..self.record.clone() }.encode()
+        ConsentRecord { terms: self.terms.encode(), ..self.record.clone() }.encoder()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -319,10 +321,9 @@ pub fn active_set_digest(active: &[(TransactionId, Hash)]) -> Hash {
 }
 
 impl Record for SubjectConsents {
-    fn encode(&self) -> Vec<u8> {
+    fn encoder(&self) -> Encoder {
         encode_range(Encoder::new(Layout::SubjectConsentsRecord), &self.log)
             .list(&self.active, |e, (id, terms)| e.fixed(&id.0).fixed(terms))
-            .finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -412,8 +413,8 @@ impl ActiveConsents {
 }
 
 impl Record for ActiveConsents {
-    fn encode(&self) -> Vec<u8> {
-        self.record.encode()
+    fn encoder(&self) -> Encoder {
+        self.record.encoder()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -432,8 +433,8 @@ pub struct ActorAccesses(pub CompactRange);
 macro_rules! range_record {
     ($name:ident) => {
         impl Record for $name {
-            fn encode(&self) -> Vec<u8> {
-                encode_range(Encoder::new(Self::LAYOUT), &self.0).finish()
+            fn encoder(&self) -> Encoder {
+                encode_range(Encoder::new(Self::LAYOUT), &self.0)
             }
 
             fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -462,8 +463,8 @@ range_record!(ActorAccesses);
 pub struct RevocationCodeRecord(pub TransactionId);
 
 impl Record for RevocationCodeRecord {
-    fn encode(&self) -> Vec<u8> {
-        Encoder::new(Layout::RevocationCodeRecord).fixed(&self.0.0).finish()
+    fn encoder(&self) -> Encoder {
+        Encoder::new(Layout::RevocationCodeRecord).fixed(&self.0.0)
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -517,7 +518,7 @@ pub trait LogLeaf: Record {
 
     /// The leaf hash: RFC 6962 over the encoded leaf.
     fn hash(&self) -> Hash {
-        leaf_hash(&self.encode())
+        self.encoder().read(leaf_hash)
     }
 }
 
@@ -530,11 +531,10 @@ fn decode_moment(d: &mut Decoder<'_>) -> Result<Moment, DecodeError> {
 }
 
 impl Record for ConsentLogLeaf {
-    fn encode(&self) -> Vec<u8> {
+    fn encoder(&self) -> Encoder {
         encode_moment(Encoder::new(Layout::ConsentLogLeaf), self.at)
             .fixed(&self.entry_leaf_hash)
             .fixed(&self.active_digest)
-            .finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -550,12 +550,11 @@ impl Record for ConsentLogLeaf {
 }
 
 impl Record for AccessLogLeaf {
-    fn encode(&self) -> Vec<u8> {
+    fn encoder(&self) -> Encoder {
         encode_moment(Encoder::new(Layout::AccessLogLeaf), self.at)
             .fixed(&self.id.0)
             .fixed(&self.decision_leaf_hash)
             .u64(self.consent_log_size)
-            .finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -572,11 +571,10 @@ impl Record for AccessLogLeaf {
 }
 
 impl Record for ActorLogLeaf {
-    fn encode(&self) -> Vec<u8> {
+    fn encoder(&self) -> Encoder {
         encode_moment(Encoder::new(Layout::ActorLogLeaf), self.at)
             .fixed(&self.id.0)
             .fixed(&self.decision_leaf_hash)
-            .finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {

@@ -1,13 +1,17 @@
+use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::hash::{EMPTY_ROOT, Hash, node_hash};
+
+/// Peaks that a range holds in place; the right edge of fifteen leaves has four. More are allocated.
+const PEAKS_IN_PLACE: usize = 4;
 
 /// The right edge of a growing tree: its size and the roots of its complete subtrees, largest first. Enough to append and
 /// to know the root; O(log n) in space and, amortised, O(1) hashes an append.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompactRange {
     size: u64,
-    peaks: Vec<Hash>,
+    peaks: SmallVec<[Hash; PEAKS_IN_PLACE]>,
 }
 
 /// A size and peaks that do not belong together.
@@ -29,7 +33,7 @@ impl CompactRange {
     /// Where the number of peaks is not the number of one bits in the size.
     pub fn from_parts(size: u64, peaks: Vec<Hash>) -> Result<Self, CompactRangeError> {
         if peaks.len() as u64 == u64::from(size.count_ones()) {
-            Ok(Self { size, peaks })
+            Ok(Self { size, peaks: SmallVec::from_slice(&peaks) })
         } else {
             Err(CompactRangeError { size, expected: size.count_ones(), found: peaks.len() })
         }
@@ -50,18 +54,23 @@ impl CompactRange {
     /// Appends a leaf that is hashed already. Gives the roots of the complete subtrees of 2, 4, 8 … leaves that end with it,
     /// so that a log whose leaves are stored can prove any of them (see [`crate::NodeReader`]).
     pub fn append(&mut self, leaf: Hash) -> Vec<Hash> {
-        let mut node = leaf;
         let mut completed = Vec::new();
+        self.append_with(leaf, |root| completed.push(root));
+        completed
+    }
+
+    /// The same; the roots are handed on, from the smallest, to who may not need them.
+    pub fn append_with(&mut self, leaf: Hash, mut completed: impl FnMut(Hash)) {
+        let mut node = leaf;
         // Each trailing one bit of the size is a complete subtree as large as `node`.
         for _ in 0..self.size.trailing_ones() {
             if let Some(left) = self.peaks.pop() {
                 node = node_hash(&left, &node);
-                completed.push(node);
+                completed(node);
             }
         }
         self.peaks.push(node);
         self.size += 1;
-        completed
     }
 
     /// The RFC 6962 root of all leaves.

@@ -18,7 +18,7 @@ use crate::{
     batch::{BaseBlock, RefusalReason},
     codec::{DecodeError, Encoder, Layout},
     execute,
-    kept::{self, Before, Kept},
+    kept::{self, Kept},
     limits,
     log::{LogRecord, LoggedTransaction},
     manifest::GenesisManifest,
@@ -160,8 +160,6 @@ struct OpenGroup {
     start: GroupStart,
     transactions: Vec<LoggedTransaction>,
     executed: Vec<Executed>,
-    /// What it wrote, each key once.
-    written: Vec<Before>,
     appends: Vec<LogAppend>,
     bytes: u32,
     /// Transactions that were not known when the group began.
@@ -307,7 +305,6 @@ impl Machine {
             start,
             transactions: Vec::with_capacity(transactions),
             executed: Vec::with_capacity(transactions),
-            written: Vec::with_capacity(2 * transactions),
             appends: Vec::new(),
             bytes: 0,
             new: Set::with_capacity_and_hasher(transactions, Default::default()),
@@ -338,7 +335,7 @@ impl Machine {
     /// Leaves nothing of a group that was begun and not ended.
     fn abandon_group(&mut self) {
         let Some(group) = self.group.take() else { return };
-        self.cache.restore(group.written);
+        self.cache.restore();
         for executed in group.executed {
             self.open.seen.remove(&executed.entry.transaction_id);
             self.cache.forget_transaction(&executed.entry.transaction_id);
@@ -365,6 +362,7 @@ impl Machine {
             group,
             cache: &mut self.cache,
             keeps_appends,
+            values: &mut self.values,
             outcomes: &mut self.outcomes,
         };
         let rules = execute::Rules { ruleset: &self.ruleset, limits: &self.manifest.limits };
@@ -420,19 +418,18 @@ impl Machine {
         let group = self.group.take()?;
         let seal = seal && size.entries > 0;
         if group.executed.is_empty() && !seal {
-            self.cache.restore(group.written);
+            self.cache.restore();
             return None;
         }
         self.group_transactions = group.executed.len();
         let start = group.start;
         let batch_number = self.cursor.next_batch;
         let position = self.cursor.next_position;
-        let mut state = Map::with_capacity_and_hasher(group.written.len(), Default::default());
-        self.cache.settle(group.written, |key, encoded| {
-            self.values.extend_from_slice(&encoded);
-            let record = self.values.split().freeze();
-            state.insert(key, StateValue { salt: value_salt(&start.seed, key), record });
-        });
+        let written = self.cache.settle();
+        let mut state = Map::with_capacity_and_hasher(written.len(), Default::default());
+        state.extend(
+            written.map(|(key, record)| (key, StateValue { salt: value_salt(&start.seed, key), record })),
+        );
         self.open.size = size;
         self.open.leaf_hashes.extend(group.executed.iter().map(|executed| executed.entry_leaf_hash));
         self.open.state.extend(state.iter().map(|(key, value)| (*key, value.clone())));

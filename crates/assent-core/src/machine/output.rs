@@ -53,7 +53,7 @@ impl Cursor {
 }
 
 impl Record for Cursor {
-    fn encode(&self) -> Vec<u8> {
+    fn encoder(&self) -> Encoder {
         Encoder::new(Layout::StoredRow)
             .u64(self.next_position)
             .u64(self.next_sequence)
@@ -64,7 +64,6 @@ impl Record for Cursor {
             .u32(self.base.height)
             .fixed(&self.base.hash)
             .u32(self.base.median_time_s)
-            .finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use assent_merkle::{CompactRange, leaf_hash};
+use bytes::BytesMut;
 
 use super::{OpenBatch, OpenGroup, StateError, StateRead};
 use crate::{
@@ -20,6 +21,7 @@ pub(crate) struct View<'a, S> {
     pub(super) group: &'a mut OpenGroup,
     pub(super) cache: &'a mut Kept,
     pub(super) keeps_appends: bool,
+    pub(super) values: &'a mut BytesMut,
     pub(crate) outcomes: &'a mut OutcomeWriter,
 }
 
@@ -53,17 +55,19 @@ impl<S: StateRead> View<'_, S> {
     }
 
     pub(crate) fn write<R: Decoded>(&mut self, key: StateKey, record: R) {
-        self.group.written.extend(self.cache.write(key, record));
+        record.encoder().read(|encoded| self.values.extend_from_slice(encoded));
+        self.cache.write(key, record, self.values.split().freeze());
     }
 
     /// Appends a leaf to a log whose record the caller then writes.
     pub(crate) fn append<L: LogLeaf>(&mut self, log: StateKey, range: &mut CompactRange, leaf: &L) {
-        let index = range.size();
-        let leaf = leaf.encode();
-        let completed = range.append(leaf_hash(&leaf));
-        if self.keeps_appends {
-            self.group.appends.push(LogAppend { log, index, leaf, completed });
+        if !self.keeps_appends {
+            range.append_with(leaf.hash(), |_| {});
+            return;
         }
+        let (index, leaf) = (range.size(), leaf.encode());
+        let completed = range.append(leaf_hash(&leaf));
+        self.group.appends.push(LogAppend { log, index, leaf, completed });
     }
 
     pub(crate) fn seen(&mut self, id: &TransactionId) -> Result<Option<Arc<SeenTransaction>>, StateError> {
