@@ -11,8 +11,8 @@ use crate::{
     AccountId, TransactionId,
     kept::{AnyRecord, Kept},
     records::{SeenTransaction, StateKey},
-    terms::{Action, Coding, ConsentTerms},
-    transaction::{AccessScope, Act, RevokeBy, Transaction},
+    terms::{Coding, ConsentTerms},
+    transaction::{Act, RevokeBy, Transaction},
 };
 
 /// Transactions that are looked at together: enough to wait for many at a time, and so few that what was found is still in the
@@ -31,19 +31,17 @@ type Traces = usize;
 
 /// Looks at what these transactions will read, as far as it is in memory.
 pub(crate) fn look<'a>(kept: &Kept, transactions: impl Iterator<Item = &'a Transaction>) {
-    let (mut others, mut decided, mut cited, mut scopes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut others, mut decided, mut cited) = (Vec::new(), Vec::new(), Vec::new());
     let mut count = 0;
     for transaction in transactions.take(LOOK_AHEAD) {
         count += 1;
         match (&transaction.act, transaction.sender) {
-            (Act::RequestAccess { subjects, scope }, Some(sender)) => {
+            (Act::RequestAccess { subjects, .. }, Some(sender)) => {
                 decided.extend(subjects.iter().map(|subject| (sender, *subject)));
-                scopes.push(scope.as_ref());
             }
-            (Act::RecordAccess { request, subject, scope }, Some(sender)) => {
+            (Act::RecordAccess { request, subject, .. }, Some(sender)) => {
                 decided.push((sender, *subject));
                 cited.push(*request);
-                scopes.push(scope.as_ref());
             }
             (Act::GrantConsent { .. }, Some(sender)) => {
                 others.extend([StateKey::account(sender), StateKey::subject_consents(sender)]);
@@ -66,8 +64,6 @@ pub(crate) fn look<'a>(kept: &Kept, transactions: impl Iterator<Item = &'a Trans
     for depth in 0..DEPTH {
         traces ^= records.iter().flatten().fold(0, |traces, record| traces ^ of_record(record, depth));
         traces ^= cited.iter().flatten().fold(0, |traces, seen| traces ^ of_seen(seen, depth));
-        // Another thread has decoded them.
-        traces ^= scopes.iter().fold(0, |traces, scope| traces ^ of_scope(scope, depth));
     }
     // The first ones are the subjects' consents.
     let consents: Vec<StateKey> = (decided.iter().zip(&records))
@@ -133,11 +129,8 @@ fn of_terms(terms: &ConsentTerms, depth: usize) -> Traces {
                     let actors = provision.actors.first().map_or(0, |actor| usize::from(actor.account.0[0]));
                     let purposes =
                         provision.purposes.iter().fold(0, |traces, purpose| traces ^ purpose.len());
-                    let actions = usize::from(
-                        provision.actions.first().is_some_and(|action| *action == Action::Access),
-                    );
                     let codings = provision.classes.iter().chain(&provision.labels);
-                    actors ^ purposes ^ actions ^ codings.fold(0, |traces, coding| traces ^ coding.code.len())
+                    actors ^ purposes ^ codings.fold(0, |traces, coding| traces ^ coding.code.len())
                 }
                 _ => {
                     let purposes =
@@ -151,20 +144,19 @@ fn of_terms(terms: &ConsentTerms, depth: usize) -> Traces {
 fn of_seen(seen: &SeenTransaction, depth: usize) -> Traces {
     match (depth, &seen.scope) {
         (0, _) => seen.decisions.len(),
-        (depth, Some(scope)) => {
+        (1, Some(scope)) => scope.classes.len() ^ scope.labels.len() ^ usize::from(scope.custodian.0[0]),
+        (1, None) => 0,
+        (2, Some(scope)) => {
             let decided = seen.decisions.first().map_or(0, |(subject, _)| usize::from(subject.0[0]));
-            decided ^ of_scope(scope, depth - 1)
+            scope
+                .classes
+                .iter()
+                .chain(&scope.labels)
+                .fold(decided, |traces, coding| traces ^ coding.code.len())
         }
-        (_, None) => 0,
-    }
-}
-
-fn of_scope(scope: &AccessScope, depth: usize) -> Traces {
-    let codings = scope.classes.iter().chain(&scope.labels);
-    match depth {
-        0 => scope.classes.len() ^ scope.labels.len() ^ usize::from(scope.custodian.0[0]),
-        1 => codings.fold(of_text(&scope.purpose), |traces, coding| traces ^ coding.code.len()),
-        2 => codings.fold(0, of_coding),
+        (_, Some(scope)) => {
+            scope.classes.iter().chain(&scope.labels).fold(of_text(&scope.purpose), of_coding)
+        }
         _ => 0,
     }
 }

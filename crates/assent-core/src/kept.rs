@@ -139,12 +139,6 @@ impl Kept {
         self.hasher.hash_one(key)
     }
 
-    /// The place of a record, or where it would be.
-    fn entry(&mut self, key: StateKey) -> Entry<'_, Slot> {
-        let hasher = &self.hasher;
-        self.records.entry(hasher.hash_one(key), |slot| slot.key == key, |slot| hasher.hash_one(slot.key))
-    }
-
     /// A record.
     pub(crate) fn record<R: Decoded>(&mut self, key: &StateKey) -> Option<Arc<R>> {
         let slot = self.records.find_mut(self.hasher.hash_one(key), |slot| slot.key == *key)?;
@@ -173,7 +167,7 @@ impl Kept {
 
     fn put(&mut self, key: StateKey, record: AnyRecord, weight: u32) {
         let slot = Slot { key, record, weight, written: 0, used: false };
-        let before = match self.entry(key) {
+        let before = match entry(&mut self.records, &self.hasher, key) {
             Entry::Occupied(mut entry) => std::mem::replace(entry.get_mut(), slot).weight,
             Entry::Vacant(entry) => {
                 entry.insert(slot);
@@ -188,13 +182,7 @@ impl Kept {
         let record = Arc::new(record).any();
         let weight = weight(encoded.len());
         let place = u32::try_from(self.written.len()).unwrap_or(u32::MAX);
-        let hasher = &self.hasher;
-        let entry = self.records.entry(
-            hasher.hash_one(key),
-            |slot| slot.key == key,
-            |slot| hasher.hash_one(slot.key),
-        );
-        let (before, slot) = match entry {
+        let (before, slot) = match entry(&mut self.records, &self.hasher, key) {
             Entry::Occupied(entry) => {
                 let slot = entry.into_mut();
                 let before = (std::mem::replace(&mut slot.record, record), slot.weight);
@@ -233,7 +221,7 @@ impl Kept {
             match before {
                 Some((record, weight)) => self.put(key, record, weight),
                 None => {
-                    if let Entry::Occupied(entry) = self.entry(key) {
+                    if let Entry::Occupied(entry) = entry(&mut self.records, &self.hasher, key) {
                         let (slot, _) = entry.remove();
                         self.weight -= u64::from(slot.weight);
                     }
@@ -294,6 +282,11 @@ impl Kept {
             entry.remove();
         }
     }
+}
+
+/// The place of a record, or where it would be.
+fn entry<'a>(records: &'a mut HashTable<Slot>, hasher: &RandomState, key: StateKey) -> Entry<'a, Slot> {
+    records.entry(hasher.hash_one(key), |slot| slot.key == key, |slot| hasher.hash_one(slot.key))
 }
 
 /// What the open group wrote of a place, if it did. A place keeps the number that it had in a group which has ended; what has
