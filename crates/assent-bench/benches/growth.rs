@@ -19,13 +19,15 @@ use assent_bench::{
     ledger::{MemoryLedger, messages},
     workload::{Mix, PopulationSize},
 };
-use assent_core::{machine::LOOK_AHEAD, transaction::Transaction};
+use assent_core::machine::LOOK_AHEAD;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Patients of the small ledger, with four consents each.
+/// Patients of the small ledger.
 const FEW_PATIENTS: u32 = 2_500;
+/// Of each patient.
+const CONSENTS: u32 = 4;
 /// As a sequencer has it by default: a million consents fit.
 const CACHE_BYTES: u64 = 1_536 << 20;
 /// Of a sequencer at full load.
@@ -37,7 +39,7 @@ struct Ledger(MemoryLedger);
 
 impl Ledger {
     fn new(patients: u32) -> Self {
-        let population = PopulationSize { patients, clinics: 500, consents: 4 };
+        let population = PopulationSize { patients, clinics: 500, consents: CONSENTS };
         let mut ledger = MemoryLedger::new(population, Mix::default()).unwrap();
         ledger.machine = ledger.machine.with_cache(CACHE_BYTES).without_appends().without_details();
         ledger.set_up().unwrap();
@@ -49,12 +51,6 @@ impl Ledger {
         let Self(ledger) = self;
         let messages = messages(ledger.workload.day(GROUPS * GROUP, 1, |_, _| {}));
         let transactions = ledger.decode(&messages);
-        self.execute(&transactions)
-    }
-
-    #[inline(never)]
-    fn execute(&mut self, transactions: &[Transaction]) -> (Duration, Duration) {
-        let Self(ledger) = self;
         let (mut executing, mut ending) = (Duration::ZERO, Duration::ZERO);
         for (number, group) in transactions.chunks(GROUP).enumerate() {
             let start = ledger.start();
@@ -99,7 +95,9 @@ fn main() {
             other => panic!("unknown argument {other}"),
         }
     }
-    eprintln!("making {} and {} consents", 4 * FEW_PATIENTS, 4 * patients);
+    assert!(patients > 0 && rounds > 0, "patients and rounds are 1 at least");
+    let (few, many) = (CONSENTS * FEW_PATIENTS, CONSENTS * patients);
+    eprintln!("making {few} and {many} consents");
     let mut ledgers = [Ledger::new(FEW_PATIENTS), Ledger::new(patients)];
     let mut found = [const { (Vec::new(), Vec::new()) }; 2];
     for _ in 0..rounds {
@@ -109,6 +107,7 @@ fn main() {
             ending.push(other);
         }
     }
+    println!("{:<32} {few:>11} {many:>11} {:>6}", "consents", "ratio");
     let [few, many] = found;
     let show = |name: &str, few: &[Duration], many: &[Duration]| {
         let each = |batches: &[Duration]| {
